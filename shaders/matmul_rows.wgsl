@@ -1,0 +1,105 @@
+// matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y) for up to 8 rows; each weight word is loaded once for all of them.
+// In:  rows Rows; weight (N, K) f16, packed; bias (N,) f32; input (M, K) f32
+// Out: output (M, N) f32
+// Dispatch: ceil(N / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment.
+//   Overrides: ROWS (M, 1..8), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+// Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
+// Twin: test/reference/matmul.ts
+override ROWS: u32;
+override HAS_BIAS: u32;
+override ADD_OUTPUT: u32;
+
+struct Params {
+  outputSize: u32,    // N
+  inputVectors: u32,  // K / 4
+  segments: u32,
+  segmentWords: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: Rows;
+@group(0) @binding(2) var<storage, read> weight: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+
+var<workgroup> partial: array<f32, ROWS * 64u>;  // (M, lanes)
+
+// Eight products in ascending k onto a running sum.
+fn accumulate(sum: f32, m: u32, k4: vec2<u32>, w0: vec4<f32>, w1: vec4<f32>) -> f32 {
+  let x0 = input[m * params.inputVectors + k4.x];
+  let x1 = input[m * params.inputVectors + k4.y];
+  var acc = sum;
+  acc = acc + w0.x * x0.x;
+  acc = acc + w0.y * x0.y;
+  acc = acc + w0.z * x0.z;
+  acc = acc + w0.w * x0.w;
+  acc = acc + w1.x * x1.x;
+  acc = acc + w1.y * x1.y;
+  acc = acc + w1.z * x1.z;
+  acc = acc + w1.w * x1.w;
+  return acc;
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) counts: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let rowsPerGroup = 64u / params.segments;
+  let group = id.x + id.y * counts.x;
+  if (rows.rowCount == 0u || group * rowsPerGroup >= params.outputSize) {
+    return;
+  }
+  let segment = lane % params.segments;
+  let lastVector = params.inputVectors - 1u;
+  // Named sums: an indexed local array would spill to memory.
+  var sum0 = 0.0;
+  var sum1 = 0.0;
+  var sum2 = 0.0;
+  var sum3 = 0.0;
+  var sum4 = 0.0;
+  var sum5 = 0.0;
+  var sum6 = 0.0;
+  var sum7 = 0.0;
+  for (var step = 0u; step < params.segmentWords; step += 1u) {
+    let packed = weight[(group * params.segmentWords + step) * 64u + lane];
+    let w0 = vec4(unpack2x16float(packed.x), unpack2x16float(packed.y));
+    let w1 = vec4(unpack2x16float(packed.z), unpack2x16float(packed.w));
+    // The padding behind K holds zero weights, so any input of the row may stand there.
+    let first = (segment * params.segmentWords + step) * 2u;
+    let k4 = min(vec2(first, first + 1u), vec2(lastVector));
+    sum0 = accumulate(sum0, 0u, k4, w0, w1);
+    if (ROWS > 1u) { sum1 = accumulate(sum1, 1u, k4, w0, w1); }
+    if (ROWS > 2u) { sum2 = accumulate(sum2, 2u, k4, w0, w1); }
+    if (ROWS > 3u) { sum3 = accumulate(sum3, 3u, k4, w0, w1); }
+    if (ROWS > 4u) { sum4 = accumulate(sum4, 4u, k4, w0, w1); }
+    if (ROWS > 5u) { sum5 = accumulate(sum5, 5u, k4, w0, w1); }
+    if (ROWS > 6u) { sum6 = accumulate(sum6, 6u, k4, w0, w1); }
+    if (ROWS > 7u) { sum7 = accumulate(sum7, 7u, k4, w0, w1); }
+  }
+  partial[lane] = sum0;
+  if (ROWS > 1u) { partial[64u + lane] = sum1; }
+  if (ROWS > 2u) { partial[128u + lane] = sum2; }
+  if (ROWS > 3u) { partial[192u + lane] = sum3; }
+  if (ROWS > 4u) { partial[256u + lane] = sum4; }
+  if (ROWS > 5u) { partial[320u + lane] = sum5; }
+  if (ROWS > 6u) { partial[384u + lane] = sum6; }
+  if (ROWS > 7u) { partial[448u + lane] = sum7; }
+  workgroupBarrier();
+  for (var o = lane; o < rowsPerGroup * ROWS; o += 64u) {
+    let m = o / rowsPerGroup;
+    let r = o % rowsPerGroup;
+    let n = group * rowsPerGroup + r;
+    if (n < params.outputSize) {
+      var total = 0.0;
+      for (var s = 0u; s < params.segments; s += 1u) {
+        total = total + partial[m * 64u + r * params.segments + s];
+      }
+      if (HAS_BIAS == 1u) { total = total + bias[n]; }
+      if (ADD_OUTPUT == 1u) { total = output[m * params.outputSize + n] + total; }
+      output[m * params.outputSize + n] = total;
+    }
+  }
+}

@@ -1,0 +1,102 @@
+// rows.wgsl: the rows of the next forward pass, from the sequence state (DESIGN: positions).
+// In:  history (slots, contextLength + 8) u32; sampled (8,) u32, the draft model's last argmax
+// Out: rows Rows; state SequenceState (drafts, draftCount, prefilled)
+// Dispatch: 1 workgroup of 64. Overrides: MODE. Needs: nothing optional.
+// Numerics: integers only.
+// Twin: test/reference/rows.ts
+const PREFILL = 0u;      // the next prompt tokens, up to `capacity`
+const DRAFT_FIRST = 1u;  // the last two committed tokens: fills the position that a fully accepted round left empty
+const DRAFT_NEXT = 2u;   // the draft that step - 1 sampled
+const VERIFY = 3u;       // the last committed token and all drafts
+
+override MODE: u32;
+
+struct Params {
+  slot: u32,
+  step: u32,           // draft step, 1 up (DRAFT_NEXT)
+  draftLength: u32,    // drafts sampled in this round (VERIFY)
+  capacity: u32,       // most rows of a prefill pass (PREFILL)
+  isDraft: u32,        // which model's prompt is fed (PREFILL)
+  historyStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> state: array<SequenceState>;
+@group(0) @binding(2) var<storage, read> history: array<u32>;
+@group(0) @binding(3) var<storage, read> sampled: array<u32>;
+@group(0) @binding(4) var<storage, read_write> rows: Rows;
+
+fn committed(position: u32) -> u32 {
+  return history[params.slot * params.historyStride + position];
+}
+
+fn prefill(lane: u32) {
+  let promptLength = state[params.slot].promptLength;
+  let start = select(state[params.slot].targetPrefilled, state[params.slot].draftPrefilled, params.isDraft == 1u);
+  let count = min(params.capacity, promptLength - min(start, promptLength));
+  workgroupBarrier();  // every lane has read the state before lane 0 moves it
+  for (var t = lane; t < count; t += 64u) {
+    rows.row[t] = Row(committed(start + t), params.slot, start + t, 0u);
+  }
+  if (lane == 0u) {
+    rows.rowCount = count;
+    rows.firstOutputRow = max(count, 1u) - 1u;
+    if (params.isDraft == 1u) {
+      state[params.slot].draftPrefilled = start + count;
+    } else {
+      state[params.slot].targetPrefilled = start + count;
+    }
+  }
+}
+
+fn draft_first() {
+  let n = state[params.slot].length;
+  rows.row[0] = Row(committed(n - 2u), params.slot, n - 2u, 0u);
+  rows.row[1] = Row(committed(n - 1u), params.slot, n - 1u, 0u);
+  rows.rowCount = 2u;
+  rows.firstOutputRow = 1u;
+}
+
+fn draft_next() {
+  let position = state[params.slot].length + params.step - 2u;
+  state[params.slot].drafts[params.step - 2u] = sampled[0];
+  rows.row[0] = Row(sampled[0], params.slot, position, 0u);
+  // Past the context there is neither a cache row nor a use for the draft.
+  rows.rowCount = select(0u, 1u, position < state[params.slot].contextLength);
+  rows.firstOutputRow = 0u;
+}
+
+fn verify() {
+  let n = state[params.slot].length;
+  if (params.draftLength > 0u) {
+    state[params.slot].drafts[params.draftLength - 1u] = sampled[0];
+  }
+  let draftCount = min(params.draftLength, state[params.slot].contextLength - 1u - n);
+  state[params.slot].draftCount = draftCount;
+  rows.row[0] = Row(committed(n - 1u), params.slot, n - 1u, 0u);
+  for (var i = 0u; i < draftCount; i += 1u) {
+    rows.row[i + 1u] = Row(state[params.slot].drafts[i], params.slot, n + i, 0u);
+  }
+  rows.rowCount = draftCount + 1u;
+  rows.firstOutputRow = 0u;
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  if (MODE == PREFILL) {
+    prefill(lane);
+    return;
+  }
+  if (lane != 0u) {
+    return;
+  }
+  if (state[params.slot].finish != RUNNING) {
+    rows.rowCount = 0u;
+    return;
+  }
+  switch MODE {
+    case DRAFT_FIRST: { draft_first(); }
+    case DRAFT_NEXT: { draft_next(); }
+    default: { verify(); }
+  }
+}

@@ -1,0 +1,51 @@
+import { createBuffer, destroyBuffer, usage } from './buffers.ts';
+import type { Gpu } from './device.ts';
+
+/** Staging buffers used in turn, so that a round can be submitted while the record of an earlier one is still mapped. */
+export type StagingRing = { slots: GPUBuffer[]; next: number; sizeBytes: number };
+
+/** `slotCount` must be at least rounds in flight + 1: a slot is unmapped before the submit that reuses it. */
+export function createStagingRing(gpu: Gpu, label: string, slotCount: number, sizeBytes: number): StagingRing {
+  const slots = Array.from({ length: slotCount }, (_, i) =>
+    createBuffer(gpu, `${label} ${i}`, sizeBytes, usage.mapRead | usage.copyDestination),
+  );
+  return { slots, next: 0, sizeBytes };
+}
+
+/** The slot that the next submit copies into. */
+export function takeSlot(ring: StagingRing): GPUBuffer {
+  const slot = ring.slots[ring.next] as GPUBuffer;
+  ring.next = (ring.next + 1) % ring.slots.length;
+  return slot;
+}
+
+/** Maps a slot, copies its words out, unmaps it. Rejects with the device's failure if it is lost meanwhile. */
+export async function readWords(
+  gpu: Gpu,
+  buffer: GPUBuffer,
+  sizeBytes = buffer.size,
+): Promise<Uint32Array<ArrayBuffer>> {
+  try {
+    await Promise.race([buffer.mapAsync(1, 0, sizeBytes), gpu.failed]);
+  } catch (error) {
+    // A lost device rejects maps before its `lost` promise settles; let that one name the cause.
+    if (gpu.failure === null) await Promise.race([gpu.failed, new Promise((resolve) => setTimeout(resolve, 100))]);
+    throw error;
+  }
+  const words = new Uint32Array(buffer.getMappedRange(0, sizeBytes).slice(0));
+  buffer.unmap();
+  return words;
+}
+
+/** Copies any buffer back. For load-time checks and tests: it creates a buffer, which nothing may do while generating. */
+export async function readBuffer(gpu: Gpu, source: GPUBuffer, sizeBytes = source.size): Promise<ArrayBuffer> {
+  const staging = createBuffer(gpu, `${source.label} readback`, sizeBytes, usage.mapRead | usage.copyDestination);
+  try {
+    const encoder = gpu.device.createCommandEncoder({ label: 'readback' });
+    encoder.copyBufferToBuffer(source, 0, staging, 0, sizeBytes);
+    gpu.device.queue.submit([encoder.finish()]);
+    return (await readWords(gpu, staging, sizeBytes)).buffer;
+  } finally {
+    destroyBuffer(gpu, staging);
+  }
+}

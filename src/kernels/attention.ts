@@ -1,0 +1,56 @@
+import attentionCode from '../../shaders/attention.wgsl?raw';
+import reduceCode from '../../shaders/lib/reduce.wgsl?raw';
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import type { AttentionShape } from './rope_kv.ts';
+
+export const attention: Kernel = {
+  name: 'attention',
+  code: rowsCode + reduceCode + attentionCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'rows', kind: 'read' },
+    { name: 'query', kind: 'read' },
+    { name: 'keys', kind: 'read' },
+    { name: 'values', kind: 'read' },
+    { name: 'blockTable', kind: 'read' },
+    { name: 'partials', kind: 'write' },
+  ],
+  overrides: ['HEAD_DIM'],
+  params: [
+    { name: 'headCount', type: 'u32' },
+    { name: 'kvHeadCount', type: 'u32' },
+    { name: 'blocksPerSlot', type: 'u32' },
+    { name: 'scale', type: 'f32' },
+  ],
+};
+
+/** Bytes of `partials` for T rows: (T, H, blocks, headDim + 2) f32. */
+export function partialsSize(rows: number, { headCount, headDim, blocksPerSlot }: AttentionShape): number {
+  return rows * headCount * blocksPerSlot * (headDim + 2) * 4;
+}
+
+export async function attentionStep(
+  gpu: Gpu,
+  buffers: {
+    rows: GPUBuffer;
+    query: GPUBuffer;
+    keys: GPUBuffer;
+    values: GPUBuffer;
+    blockTable: GPUBuffer;
+    partials: GPUBuffer;
+  },
+  { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, attention, { HEAD_DIM: headDim });
+  const scale = { f32: 1 / Math.sqrt(headDim) };
+  const params = createParams(gpu, 'attention params', [headCount, kvHeadCount, blocksPerSlot, scale]);
+  return {
+    label: 'attention',
+    bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),
+    pipeline: () => pipeline,
+    grid: (shape) => [shape.blocks, headCount, shape.rows],
+  };
+}

@@ -1,0 +1,37 @@
+import attentionFoldCode from '../../shaders/attention_fold.wgsl?raw';
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import type { AttentionShape } from './rope_kv.ts';
+
+export const attentionFold: Kernel = {
+  name: 'attention_fold',
+  code: rowsCode + attentionFoldCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'rows', kind: 'read' },
+    { name: 'partials', kind: 'read' },
+    { name: 'output', kind: 'write' },
+  ],
+  overrides: ['HEAD_DIM'],
+  params: [
+    { name: 'headCount', type: 'u32' },
+    { name: 'blocksPerSlot', type: 'u32' },
+  ],
+};
+
+export async function attentionFoldStep(
+  gpu: Gpu,
+  buffers: { rows: GPUBuffer; partials: GPUBuffer; output: GPUBuffer },
+  { headCount, headDim, blocksPerSlot }: AttentionShape,
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, attentionFold, { HEAD_DIM: headDim });
+  const params = createParams(gpu, 'attention_fold params', [headCount, blocksPerSlot]);
+  return {
+    label: 'attention_fold',
+    bindGroup: createBindGroup(gpu, attentionFold, { params, ...buffers }),
+    pipeline: () => pipeline,
+    grid: (shape) => [headCount, shape.rows, 1],
+  };
+}

@@ -1,0 +1,42 @@
+import embedCode from '../../shaders/embed.wgsl?raw';
+import packedCode from '../../shaders/lib/packed.wgsl?raw';
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import type { PackedMatrix } from './packed.ts';
+
+export const embed: Kernel = {
+  name: 'embed',
+  code: rowsCode + packedCode + embedCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'rows', kind: 'read' },
+    { name: 'weight', kind: 'read' },
+    { name: 'output', kind: 'write' },
+  ],
+  overrides: [],
+  params: [
+    { name: 'hiddenSize', type: 'u32' },
+    { name: 'vocabSize', type: 'u32' },
+    { name: 'segments', type: 'u32' },
+    { name: 'segmentWords', type: 'u32' },
+  ],
+};
+
+/** output (T, D) = weight (V, D)[row.token] */
+export async function embedStep(
+  gpu: Gpu,
+  { rows, weight, output }: { rows: GPUBuffer; weight: PackedMatrix; output: GPUBuffer },
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, embed, {});
+  const { inputSize, outputSize, segments, segmentWords } = weight;
+  const params = createParams(gpu, 'embed params', [inputSize, outputSize, segments, segmentWords]);
+  const groups = Math.ceil(inputSize / 8 / 64);
+  return {
+    label: 'embed',
+    bindGroup: createBindGroup(gpu, embed, { params, rows, weight: weight.buffer, output }),
+    pipeline: () => pipeline,
+    grid: (shape) => [groups, shape.rows, 1],
+  };
+}

@@ -1,0 +1,69 @@
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import matmulRowsCode from '../../shaders/matmul_rows.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, foldedGrid, type Kernel, type Step } from '../gpu/kernel.ts';
+import { type PackedMatrix, workgroupSize } from './packed.ts';
+
+export const matmulRows: Kernel = {
+  name: 'matmul_rows',
+  code: rowsCode + matmulRowsCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'rows', kind: 'read' },
+    { name: 'weight', kind: 'read' },
+    { name: 'bias', kind: 'read' },
+    { name: 'input', kind: 'read' },
+    { name: 'output', kind: 'write' },
+  ],
+  overrides: ['ROWS', 'HAS_BIAS', 'ADD_OUTPUT'],
+  params: [
+    { name: 'outputSize', type: 'u32' },
+    { name: 'inputVectors', type: 'u32' },
+    { name: 'segments', type: 'u32' },
+    { name: 'segmentWords', type: 'u32' },
+  ],
+};
+
+/** Most rows that share one load of the weights; also the most rows of a verify pass (k ≤ 7). */
+export const maxRows = 8;
+
+export type MatmulBuffers = { rows: GPUBuffer; bias: GPUBuffer; input: GPUBuffer; output: GPUBuffer };
+export type MatmulOptions = { hasBias: boolean; addOutput: boolean };
+
+export function matmulParams(gpu: Gpu, weight: PackedMatrix): GPUBuffer {
+  const { outputSize, inputSize, segments, segmentWords } = weight;
+  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords]);
+}
+
+/**
+ * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output), M = 1..8; one pipeline per M.
+ * `paddedRows`: one pipeline of 8 rows serves every M, for devices on which the variants differ in rounding.
+ */
+export async function matmulRowsStep(
+  gpu: Gpu,
+  weight: PackedMatrix,
+  buffers: MatmulBuffers,
+  { hasBias, addOutput, paddedRows }: MatmulOptions & { paddedRows: boolean },
+): Promise<Step> {
+  const pipelines = await Promise.all(
+    Array.from({ length: maxRows }, (_, i) =>
+      createPipeline(gpu, matmulRows, {
+        ROWS: paddedRows ? maxRows : i + 1,
+        HAS_BIAS: hasBias ? 1 : 0,
+        ADD_OUTPUT: addOutput ? 1 : 0,
+      }),
+    ),
+  );
+  const grid = foldedGrid(Math.ceil(weight.outputSize / (workgroupSize / weight.segments)));
+  return {
+    label: 'matmul_rows',
+    bindGroup: createBindGroup(gpu, matmulRows, {
+      params: matmulParams(gpu, weight),
+      weight: weight.buffer,
+      ...buffers,
+    }),
+    pipeline: (shape) => pipelines[shape.rows - 1] as GPUComputePipeline,
+    grid: () => grid,
+  };
+}

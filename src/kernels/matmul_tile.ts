@@ -1,0 +1,37 @@
+import packedCode from '../../shaders/lib/packed.wgsl?raw';
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import matmulTileCode from '../../shaders/matmul_tile.wgsl?raw';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import { type MatmulBuffers, type MatmulOptions, matmulParams, matmulRows } from './matmul_rows.ts';
+import type { PackedMatrix } from './packed.ts';
+
+export const matmulTile: Kernel = {
+  name: 'matmul_tile',
+  code: rowsCode + packedCode + matmulTileCode,
+  bindings: matmulRows.bindings,
+  overrides: ['HAS_BIAS', 'ADD_OUTPUT'],
+  params: matmulRows.params,
+};
+
+const tile = 32;
+
+/** output (T, N) = input (T, K) · weightᵀ (+ bias) (+ output) for any T, in tiles of 32 × 32. */
+export async function matmulTileStep(
+  gpu: Gpu,
+  weight: PackedMatrix,
+  buffers: MatmulBuffers,
+  { hasBias, addOutput }: MatmulOptions,
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, matmulTile, { HAS_BIAS: hasBias ? 1 : 0, ADD_OUTPUT: addOutput ? 1 : 0 });
+  return {
+    label: 'matmul_tile',
+    bindGroup: createBindGroup(gpu, matmulTile, {
+      params: matmulParams(gpu, weight),
+      weight: weight.buffer,
+      ...buffers,
+    }),
+    pipeline: () => pipeline,
+    grid: (shape) => [Math.ceil(weight.outputSize / tile), Math.ceil(shape.rows / tile), 1],
+  };
+}

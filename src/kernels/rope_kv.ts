@@ -1,0 +1,54 @@
+import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import ropeKvCode from '../../shaders/rope_kv.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+
+export const ropeKv: Kernel = {
+  name: 'rope_kv',
+  code: rowsCode + ropeKvCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'rows', kind: 'read' },
+    { name: 'qkv', kind: 'read' },
+    { name: 'rotation', kind: 'read' },
+    { name: 'blockTable', kind: 'read' },
+    { name: 'query', kind: 'write' },
+    { name: 'keys', kind: 'write' },
+    { name: 'values', kind: 'write' },
+  ],
+  overrides: [],
+  params: [
+    { name: 'headCount', type: 'u32' },
+    { name: 'kvHeadCount', type: 'u32' },
+    { name: 'headDim', type: 'u32' },
+    { name: 'blocksPerSlot', type: 'u32' },
+  ],
+};
+
+/** Heads of one attention layer, and the KV blocks that a slot owns. */
+export type AttentionShape = { headCount: number; kvHeadCount: number; headDim: number; blocksPerSlot: number };
+
+export async function ropeKvStep(
+  gpu: Gpu,
+  buffers: {
+    rows: GPUBuffer;
+    qkv: GPUBuffer;
+    rotation: GPUBuffer;
+    blockTable: GPUBuffer;
+    query: GPUBuffer;
+    keys: GPUBuffer;
+    values: GPUBuffer;
+  },
+  { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, ropeKv, {});
+  const params = createParams(gpu, 'rope_kv params', [headCount, kvHeadCount, headDim, blocksPerSlot]);
+  const items = (headCount + kvHeadCount) * (headDim / 2) + kvHeadCount * headDim;
+  return {
+    label: 'rope_kv',
+    bindGroup: createBindGroup(gpu, ropeKv, { params, ...buffers }),
+    pipeline: () => pipeline,
+    grid: (shape) => [Math.ceil(items / 64), shape.rows, 1],
+  };
+}

@@ -1,0 +1,223 @@
+/** Plain, cloneable data of the public API. Units are in the names; definitions of the metrics: `docs/metrics.md`. */
+
+/** Bytes of one model fetched so far. `totalBytes` is null while a server has not told a length. */
+export type LoadProgress = {
+  model: 'target' | 'draft';
+  loadedBytes: number;
+  totalBytes: number | null;
+};
+
+/** Options of both `createEngine`s (the worker-backed one of `foretoken`, the direct one of `foretoken/engine`). */
+export type EngineOptions = {
+  /** Folder URL of the target model, in the Hugging Face layout (config.json, model.safetensors, tokenizer.json). */
+  target: string;
+  /** Folder URL of the draft model, which must share the target's vocabulary; null (the default) for plain decoding. */
+  draft?: string | null;
+  /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
+  contextLength?: number;
+  /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
+  roundsInFlight?: number;
+  /** Label `model_name` of the metrics. Default: the last path segment of `target`. */
+  modelName?: string;
+  /** Prefix of the metric names. Default `foretoken:`; `sglang:` lets existing SGLang dashboards work unchanged. */
+  metricsPrefix?: string;
+  /** Print one `Finish: …` line with its `meta_info` to the console for each request. Default false. */
+  logMetrics?: boolean;
+  /** Called while loading, with the bytes of each model. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** Aborts loading: `createEngine` rejects with the signal's reason and frees what it had made. */
+  signal?: AbortSignal;
+};
+
+/** Options of one `generate` call. */
+export type GenerateOptions = {
+  /** Most tokens to emit, 1 and up. Default 256. Generation also ends where the context is full. */
+  maxNewTokens?: number;
+  /** Draft tokens per round (k), 0 to 7; 0 decodes plainly. Default 3, or 0 without a draft model. */
+  draftLength?: number;
+  /** Aborts the request: the run ends with what it has, `finish_reason` `abort`. */
+  signal?: AbortSignal;
+};
+
+/** How a round came to its tokens: the prompt's pass, a pass that verified drafts, or a plain one-token pass. */
+export type RoundPhase = 'prefill' | 'verify' | 'plain';
+
+/** Statistics of one round. */
+export type RoundStats = {
+  /** 0 for the prefill, then counting up. */
+  index: number;
+  phase: RoundPhase;
+  /** Draft tokens proposed and checked in this round (k). */
+  draftLength: number;
+  /** Draft tokens that the target agreed with, 0..draftLength: the bonus token is not counted, and a stop truncates nothing here. */
+  acceptedCount: number;
+  /** Tokens emitted by this round: acceptedCount + 1, less where the request ended inside the round. */
+  tokenCount: number;
+  /** Wall time between the arrival of the previous record and this one, in ms. */
+  roundTimeMs: number;
+};
+
+/** What one round committed. */
+export type Round = {
+  /** Text made visible by this round. Never splits a UTF-8 sequence; special tokens are not in it. */
+  text: string;
+  /** Token ids of this round; an end-of-sequence token, if any, is the last. The first `acceptedCount` were drafted. */
+  tokens: number[];
+  /** `pieces[i]` is the text made visible by `tokens[i]` (empty while a character is incomplete); they concatenate to `text`. */
+  pieces: string[];
+  stats: RoundStats;
+};
+
+/** Why a request ended, spelled as SGLang does. `matched` is the token id that stopped it. */
+export type FinishReason =
+  | { type: 'stop'; matched: number }
+  | { type: 'length'; length: number }
+  | { type: 'abort'; message: string };
+
+/** Per-request metrics under SGLang's names. The `spec_*` keys are absent when no draft was proposed. */
+export type MetaInfo = {
+  id: string;
+  finish_reason: FinishReason;
+  prompt_tokens: number;
+  /** Emitted tokens, an end-of-sequence token included. */
+  completion_tokens: number;
+  /** Prompt tokens whose keys and values were reused from an earlier request. */
+  cached_tokens: number;
+  weight_version: string;
+  /** Seconds from the call to the last token, the time spent queued included. */
+  e2e_latency: number;
+  /** Target passes that verified at least one draft. */
+  spec_verify_ct?: number;
+  /** Rounds without a draft, one token each. */
+  spec_plain_ct?: number;
+  spec_num_proposed_drafts?: number;
+  spec_num_correct_drafts?: number;
+  /** correct / proposed */
+  spec_accept_rate?: number;
+  /** (completion_tokens − plain_ct) / verify_ct */
+  spec_accept_length?: number;
+  /** h[i] = verify rounds with exactly i accepted drafts. */
+  spec_correct_drafts_histogram?: number[];
+  /** [i] = rounds that accepted draft i / rounds that proposed draft i (i from 0). */
+  spec_accept_rate_per_pos?: number[];
+};
+
+/** Per-request statistics in this library's own words. */
+export type RequestStats = {
+  /** Rounds after the prefill whose tokens were emitted. */
+  roundCount: number;
+  verifyCount: number;
+  plainCount: number;
+  /** Draft tokens proposed. */
+  draftedCount: number;
+  /** Draft tokens accepted. */
+  acceptedCount: number;
+  /** acceptedCount / draftedCount; null when nothing was drafted. */
+  acceptanceRate: number | null;
+  /** Mean of acceptedCount + 1 over verify rounds; null without one. */
+  tokensPerRound: number | null;
+  /** From the call until the engine began with it, in ms. */
+  queueTimeMs: number;
+  /** From the start of work to the first token, in ms. */
+  timeToFirstTokenMs: number;
+  /** From the first token to the last, in ms. */
+  decodeTimeMs: number;
+  /** Tokens after the first / decode time. Null for fewer than two tokens. */
+  tokensPerSecond: number | null;
+};
+
+/** All that a finished (or aborted) request produced. */
+export type GenerateResult = {
+  text: string;
+  /** Emitted ids, an end-of-sequence token included. */
+  tokens: number[];
+  stats: RequestStats;
+  meta_info: MetaInfo;
+};
+
+/**
+ * A running request. It starts at once and never waits for its consumer: rounds queue until they are pulled, and
+ * `await run.result` alone completes. Iterate at most once. Leaving the loop early (`break`) aborts the request.
+ */
+export type GenerateRun = AsyncIterable<Round> & {
+  /** Resolves also when aborted (`finish_reason` `abort`); rejects with a typed error. Ignoring it is no unhandled rejection. */
+  readonly result: Promise<GenerateResult>;
+};
+
+/** A loaded model, as far as a page wants to know. */
+export type ModelInfo = {
+  url: string;
+  architecture: string;
+  parameterCount: number;
+  layerCount: number;
+  hiddenSize: number;
+  vocabSize: number;
+  /** The model's own maximum, in tokens. */
+  maxContextLength: number;
+  /** Bytes of weights on the GPU. */
+  weightBytes: number;
+  /** Compute dispatches of one forward pass over up to 8 rows. */
+  dispatchesPerPass: number;
+  /** Compute dispatches of one layer of such a pass. */
+  dispatchesPerLayer: number;
+};
+
+export type AdapterInfo = { vendor: string; architecture: string; device: string; description: string };
+
+/** Facts about a loaded engine; fixed after `createEngine`. */
+export type EngineInfo = {
+  adapter: AdapterInfo;
+  /** Optional WebGPU features in use. */
+  features: string[];
+  /** The device limits that bound models, in bytes or counts. */
+  limits: { maxBufferSize: number; maxStorageBufferBindingSize: number; maxComputeWorkgroupStorageSize: number };
+  /**
+   * `exact`: on this device a row has the same bits in every pass, so the output equals plain decoding, token for token.
+   * `near-ties`: it has not, and tokens may differ where two logits are closer than rounding.
+   */
+  lossless: 'exact' | 'near-ties';
+  /** True when the few-rows kernels did not agree and one padded kernel serves every pass (slower, still exact). */
+  paddedRows: boolean;
+  target: ModelInfo;
+  draft: ModelInfo | null;
+  contextLength: number;
+  roundsInFlight: number;
+  loadTimeMs: number;
+  /** All GPU buffers of the engine, in bytes. */
+  gpuBytes: number;
+};
+
+/** Cost of speculation on this device (FIELD: S = E / (k·c + v(k+1)), Leviathan et al. 2023 with a measured v). */
+export type CostReport = {
+  /** Median time of one target pass over a single row, in ms. */
+  targetStepMs: number;
+  /** Median time of one draft step (single row), in ms; null without a draft. */
+  draftStepMs: number | null;
+  /** Draft step / target step. */
+  c: number | null;
+  /** v[M−1] = target pass over M rows / over 1 row, M = 1..8. */
+  v: number[];
+  /** Half of the interquartile range over the samples, relative to the median, per M. */
+  vSpread: number[];
+  /** Samples per figure. */
+  sampleCount: number;
+};
+
+/** Loads models, runs requests one after another, reports. Made by `createEngine`. */
+export type Engine = {
+  readonly info: EngineInfo;
+  /** Starts a request. A string is tokenised (with the model's BOS rule); token ids are taken as they are. */
+  generate(prompt: string | readonly number[], options?: GenerateOptions): GenerateRun;
+  /** Prometheus text exposition of the counters and gauges. */
+  metrics(): Promise<string>;
+  /** Measures c and v(1..8) on this device; waits its turn like a request. Takes about a second on a GPU. */
+  measureCosts(options?: { sampleCount?: number }): Promise<CostReport>;
+  /** Ends running requests with `EngineDisposedError`, frees the GPU. Calling it again is harmless. */
+  dispose(): Promise<void>;
+};
+
+/** The part of a tokenizer that `foretoken/engine` needs; tokenizer objects of transformers.js fit. */
+export type TokenizerLike = {
+  encode(text: string): number[];
+  decode(tokens: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+};
