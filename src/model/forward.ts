@@ -1,0 +1,161 @@
+import { createStorage, createStorageFrom } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
+import { argmaxStep, chunksOf } from '../kernels/argmax.ts';
+import { argmaxFoldStep } from '../kernels/argmax_fold.ts';
+import { attentionStep, partialsSize } from '../kernels/attention.ts';
+import { attentionFoldStep } from '../kernels/attention_fold.ts';
+import { embedStep } from '../kernels/embed.ts';
+import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
+import { matmulTileStep } from '../kernels/matmul_tile.ts';
+import { rmsNormStep } from '../kernels/rms_norm.ts';
+import { ropeKvStep } from '../kernels/rope_kv.ts';
+import { rowsSize } from '../kernels/rows.ts';
+import { siluMulStep } from '../kernels/silu_mul.ts';
+import type { ModelConfig } from './config.ts';
+import { createKvCache, type KvCache, rotationTable, spareRows } from './kv_cache.ts';
+import type { Linear, Weights } from './weights.ts';
+
+/**
+ * One model's forward pass, the only path for prefill (T = many), draft steps (T = 1 or 2) and verification (T = k + 1):
+ * T rows, each with its token, slot and position in `rows`, which the GPU itself fills.
+ */
+export type Forward = {
+  rows: GPUBuffer;
+  /** Argmax after each output row, (8,) u32. */
+  sampled: GPUBuffer;
+  /** (8, V) f32 */
+  logits: GPUBuffer;
+  kvCache: KvCache;
+  /** Most rows of one pass. */
+  rowCapacity: number;
+  dispatchesPerLayer: number;
+  /** Steps from the tokens to the last hidden state; matmuls in their few-rows or in their tiled form. */
+  body: { few: Step[]; tile: Step[] };
+  /** Steps from the hidden state of the output rows to their argmax. */
+  head: Step[];
+};
+
+export type ForwardOptions = {
+  slots: number;
+  contextLength: number;
+  /** Most rows of a prefill pass. */
+  rowCapacity: number;
+  /** Use one 8-row matmul for every pass; `rowCapacity` must be 8 then. */
+  paddedRows: boolean;
+};
+
+export async function createForward(
+  gpu: Gpu,
+  label: string,
+  config: ModelConfig,
+  weights: Weights,
+  { slots, contextLength, rowCapacity, paddedRows }: ForwardOptions,
+): Promise<Forward> {
+  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps } = config;
+  const kvCache = createKvCache(gpu, label, config, { slots, contextLength });
+  const shape = { headCount, kvHeadCount, headDim, blocksPerSlot: kvCache.blocksPerSlot };
+  const queryWidth = headCount * headDim;
+  const qkvWidth = queryWidth + 2 * kvHeadCount * headDim;
+  const f32 = (name: string, rowCount: number, width: number) =>
+    createStorage(gpu, `${label} ${name}`, rowCount * width * 4);
+
+  const rows = createStorage(gpu, `${label} rows`, rowsSize(rowCapacity));
+  const hidden = f32('hidden', rowCapacity, hiddenSize); // (T, D), the residual stream
+  const normed = f32('normed', rowCapacity, hiddenSize);
+  const qkv = f32('qkv', rowCapacity, qkvWidth);
+  const query = f32('query', rowCapacity, queryWidth);
+  const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
+  const attended = f32('attended', rowCapacity, queryWidth);
+  const gateUp = f32('gate and up', rowCapacity, 2 * ffnSize);
+  const ffn = f32('ffn', rowCapacity, ffnSize);
+  const outputHidden = f32('output hidden', maxRows, hiddenSize);
+  const logits = f32('logits', maxRows, vocabSize);
+  const candidates = createStorage(gpu, `${label} candidates`, maxRows * chunksOf(vocabSize) * 8);
+  const sampled = createStorage(gpu, `${label} sampled`, maxRows * 4);
+  const noBias = createStorage(gpu, `${label} no bias`, 16);
+  const rotation = createStorageFrom(
+    gpu,
+    `${label} rotation`,
+    rotationTable(contextLength + spareRows, headDim, config.ropeTheta),
+  );
+
+  type Both = { few: Step; tile: Step };
+  const both = async (step: Promise<Step>): Promise<Both> => ({ few: await step, tile: await step });
+  const norm = (weight: GPUBuffer) =>
+    both(
+      rmsNormStep(
+        gpu,
+        { rows, input: hidden, weight, output: normed },
+        { hiddenSize, epsilon: rmsNormEps, outputRowsOnly: false },
+      ),
+    );
+  const matmul = async (linear: Linear, input: GPUBuffer, output: GPUBuffer, addOutput = false): Promise<Both> => {
+    const buffers = { rows, bias: linear.bias ?? noBias, input, output };
+    const options = { hasBias: linear.bias !== null, addOutput };
+    const [few, tile] = await Promise.all([
+      matmulRowsStep(gpu, linear.weight, buffers, { ...options, paddedRows }),
+      matmulTileStep(gpu, linear.weight, buffers, options),
+    ]);
+    return { few, tile };
+  };
+
+  const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
+    const keys = kvCache.keys[index] as GPUBuffer;
+    const values = kvCache.values[index] as GPUBuffer;
+    const { blockTable } = kvCache;
+    return [
+      norm(layer.attentionNorm),
+      matmul(layer.qkv, normed, qkv),
+      both(ropeKvStep(gpu, { rows, qkv, rotation, blockTable, query, keys, values }, shape)),
+      both(attentionStep(gpu, { rows, query, keys, values, blockTable, partials }, shape)),
+      both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape)),
+      matmul(layer.attentionOutput, attended, hidden, true),
+      norm(layer.ffnNorm),
+      matmul(layer.gateUp, normed, gateUp),
+      both(siluMulStep(gpu, { rows, gateUp, output: ffn }, { ffnSize })),
+      matmul(layer.down, ffn, hidden, true),
+    ];
+  });
+  const embedding = both(embedStep(gpu, { rows, weight: weights.embedding, output: hidden }));
+  const body = await Promise.all([embedding, ...layerSteps.flat()]);
+
+  const finalNorm = rmsNormStep(
+    gpu,
+    { rows, input: hidden, weight: weights.finalNorm, output: outputHidden },
+    { hiddenSize, epsilon: rmsNormEps, outputRowsOnly: true },
+  );
+  const head = await Promise.all([
+    finalNorm,
+    matmul({ weight: weights.head, bias: null }, outputHidden, logits).then(({ few }) => few),
+    argmaxStep(gpu, { rows, logits, candidates }, { vocabSize }),
+    argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }),
+  ]);
+  return {
+    rows,
+    sampled,
+    logits,
+    kvCache,
+    rowCapacity,
+    dispatchesPerLayer: layerSteps[0]?.length ?? 0,
+    body: { few: body.map(({ few }) => few), tile: body.map(({ tile }) => tile) },
+    head,
+  };
+}
+
+/**
+ * Encodes a pass over the rows that `rows` holds: up to 8 share each load of the weights, more go in tiles.
+ * `outputs` > 0 adds logits and argmax for that many rows from `firstOutputRow` on.
+ */
+export function encodeForward(pass: GPUComputePassEncoder, forward: Forward, shape: PassShape, outputs: number): void {
+  const body = shape.rows <= maxRows ? forward.body.few : forward.body.tile;
+  for (const step of body) encodeStep(pass, step, shape);
+  if (outputs === 0) return;
+  const outputShape = { rows: outputs, blocks: shape.blocks };
+  for (const step of forward.head) encodeStep(pass, step, outputShape);
+}
+
+/** Dispatches of a pass over up to 8 rows, logits included. */
+export function dispatchesPerPass(forward: Forward): number {
+  return forward.body.few.length + forward.head.length;
+}

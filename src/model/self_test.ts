@@ -1,0 +1,91 @@
+import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { encodeStep, type Step } from '../gpu/kernel.ts';
+import { readBuffer } from '../gpu/readback.ts';
+import { submitPass } from '../gpu/submit.ts';
+import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
+import { matmulTileStep } from '../kernels/matmul_tile.ts';
+import { packRows, segmentsOf } from '../kernels/packed.ts';
+import { rowsSize } from '../kernels/rows.ts';
+
+/** Rows of the tiled pass under test. */
+const tileRows = 32;
+const outputSize = 96;
+
+/**
+ * Do the matmul variants give a row the same bits on this device, for M = 1..8 and in the tile? The order of summation
+ * is the same, but a compiler may contract or reassociate one variant and not another (WGSL allows it). All other
+ * kernels run one pipeline for every pass, so a row's bits cannot depend on it there.
+ * @returns the names of the variants that differ from the 8-row kernel; empty when all agree.
+ */
+export async function findRowMismatches(
+  gpu: Gpu,
+  inputSizes: readonly number[],
+  options: readonly { hasBias: boolean; addOutput: boolean }[],
+): Promise<string[]> {
+  const made: GPUBuffer[] = [];
+  const keep = (buffer: GPUBuffer): GPUBuffer => {
+    made.push(buffer);
+    return buffer;
+  };
+  const mismatches: string[] = [];
+  try {
+    const rowsData = new Uint32Array(rowsSize(tileRows) / 4);
+    rowsData[0] = tileRows;
+    const rows = keep(createStorageFrom(gpu, 'self-test rows', rowsData));
+    const noise = pseudoRandom(1);
+    const bias = keep(createStorageFrom(gpu, 'self-test bias', Float32Array.from({ length: outputSize }, noise)));
+    const outputBytes = tileRows * outputSize * 4;
+    for (const inputSize of new Set(inputSizes)) {
+      const input = keep(
+        createStorageFrom(gpu, 'self-test input', Float32Array.from({ length: tileRows * inputSize }, noise)),
+      );
+      // Random float16 bits below 2 in magnitude: the fractions fill all ten bits, so rounding shows.
+      const bits = Uint16Array.from({ length: outputSize * inputSize }, () => (noise() + 1) * 0x1e00);
+      const weight = {
+        buffer: keep(createStorageFrom(gpu, 'self-test weight', packRows([bits], inputSize))),
+        outputSize,
+        inputSize,
+        ...segmentsOf(inputSize),
+      };
+      for (const variant of options) {
+        const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {
+          const output = createStorage(gpu, 'self-test output', outputBytes);
+          try {
+            const step = await create(output);
+            submitPass(gpu, 'self-test', (pass) => encodeStep(pass, step, { rows: rowCount, blocks: 0 }));
+            return new Uint32Array(await readBuffer(gpu, output));
+          } finally {
+            destroyBuffer(gpu, output);
+          }
+        };
+        const few = (output: GPUBuffer, paddedRows: boolean) =>
+          matmulRowsStep(gpu, weight, { rows, bias, input, output }, { ...variant, paddedRows });
+        const reference = await run((output) => few(output, true), maxRows);
+        const compare = (name: string, words: Uint32Array, rowCount: number) => {
+          const count = rowCount * outputSize;
+          if (words.subarray(0, count).some((word, i) => word !== reference[i]))
+            mismatches.push(`${name} K=${inputSize}`);
+        };
+        for (let m = 1; m <= maxRows; m++) compare(`M=${m}`, await run((output) => few(output, false), m), m);
+        const tiled = await run(
+          (output) => matmulTileStep(gpu, weight, { rows, bias, input, output }, variant),
+          tileRows,
+        );
+        compare('tile', tiled, maxRows);
+      }
+    }
+  } finally {
+    for (const buffer of made) destroyBuffer(gpu, buffer);
+  }
+  return mismatches;
+}
+
+/** Deterministic values in [−1, 1): a linear congruential generator is enough to fill mantissas. */
+function pseudoRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  };
+}
