@@ -1,0 +1,265 @@
+import { EngineDisposedError, InvalidOptionError, UnsupportedModelError } from './errors.ts';
+import { closeGpu, type Gpu } from './gpu/device.ts';
+import { createStagingRing } from './gpu/readback.ts';
+import { gpuIdle } from './gpu/submit.ts';
+import { maxRows } from './kernels/matmul_rows.ts';
+import type { ModelConfig } from './model/config.ts';
+import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
+import { loadPair, type ModelFiles } from './model/load.ts';
+import { findRowMismatches } from './model/self_test.ts';
+import type { ModelSource } from './model/source.ts';
+import { checkWeightLimits, uploadWeights, type Weights } from './model/weights.ts';
+import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
+import { measureCosts } from './speculative/costs.ts';
+import { type Decoder, decode } from './speculative/decode.ts';
+import { createMetrics, prometheusText } from './speculative/metrics.ts';
+import { RECORD_BYTES } from './speculative/record.ts';
+import { createRequest, type Request } from './speculative/request.ts';
+import { createRoundPlan } from './speculative/round.ts';
+import { createSequences, maxStopTokens } from './speculative/sequence.ts';
+import { finishLine } from './speculative/stats.ts';
+import type { Engine, EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
+
+/** The default `contextLength` never exceeds this: the KV cache grows with it. */
+const defaultContextLimit = 4096;
+/** Rows of one prefill pass. */
+const prefillRows = 64;
+
+export type CoreOptions = Pick<
+  ParsedEngineOptions,
+  'contextLength' | 'roundsInFlight' | 'modelName' | 'metricsPrefix' | 'logMetrics' | 'onProgress' | 'signal'
+> & { tokenizer?: TokenizerLike };
+
+/** Loads a pair onto an opened device. On any failure, an abort included, everything made so far is freed. */
+export async function createEngineOn(
+  gpu: Gpu,
+  targetSource: ModelSource,
+  draftSource: ModelSource | null,
+  options: CoreOptions,
+): Promise<Engine> {
+  const startedAt = performance.now();
+  try {
+    const { target, draft } = await loadPair(targetSource, draftSource, {
+      ...(options.signal && { signal: options.signal }),
+      ...(options.onProgress && { onProgress: options.onProgress }),
+      ...(options.tokenizer && { tokenizer: options.tokenizer }),
+      onDescriptions: (...descriptions) => {
+        for (const description of descriptions) {
+          if (description !== null) checkWeightLimits(gpu, description.url, description.config);
+        }
+      },
+    });
+    const loaded = await build(gpu, target, draft, options);
+    options.signal?.throwIfAborted();
+    return serve(gpu, target, loaded, options, performance.now() - startedAt);
+  } catch (error) {
+    const cause = options.signal?.aborted ? options.signal.reason : (gpu.failure ?? error);
+    closeGpu(gpu);
+    throw cause;
+  }
+}
+
+type Loaded = { decoder: Decoder; info: Omit<EngineInfo, 'loadTimeMs'> };
+
+/** Uploads, compiles, self-tests and warms up. */
+async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, options: CoreOptions): Promise<Loaded> {
+  const files = draft === null ? [target] : [target, draft];
+  const contextLength = contextLengthOf(files, options.contextLength);
+  checkStopTokens(target);
+  const weights = files.map((model, i) => uploadWeights(gpu, i === 0 ? 'target' : 'draft', model));
+  const inputSizes = files.flatMap(({ config }) => [
+    config.hiddenSize,
+    config.headCount * config.headDim,
+    config.ffnSize,
+  ]);
+  const paddedRows = (await findRowMismatches(gpu, inputSizes, matmulVariants(files))).length > 0;
+  options.signal?.throwIfAborted();
+  const forwards = await Promise.all(
+    files.map(({ config }, i) =>
+      createForward(gpu, i === 0 ? 'target' : 'draft', config, weights[i] as Weights, {
+        slots: 1,
+        contextLength,
+        rowCapacity: paddedRows ? maxRows : prefillRows,
+        paddedRows,
+      }),
+    ),
+  );
+  const sequences = createSequences(gpu, { slots: 1, contextLength });
+  const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
+  const plan = await createRoundPlan(gpu, { target: targetForward, draft: draftForward, sequences, slot: 0 });
+  const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES);
+  const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: options.roundsInFlight, epoch: 0 };
+  // One short request of each kind: drivers finish compiling at the first dispatch.
+  for (const draftLength of draft === null ? [0] : [0, 1, 3]) {
+    const limit = Math.min(contextLength, 8);
+    await decode(
+      decoder,
+      { promptTokens: [0], limit, stopTokens: [], draftLength },
+      () => {},
+      () => options.signal?.aborted ?? false,
+    );
+  }
+  await gpuIdle(gpu);
+  const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
+  const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
+  return {
+    decoder,
+    info: {
+      adapter: gpu.adapter,
+      features: gpu.features,
+      limits: { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize },
+      // Padded to one kernel, rows agree by construction.
+      lossless: 'exact',
+      paddedRows,
+      target: models[0] as ModelInfo,
+      draft: models[1] ?? null,
+      contextLength,
+      roundsInFlight: options.roundsInFlight,
+      gpuBytes: gpu.bytes,
+    },
+  };
+}
+
+/** The engine's face: requests take turns, everything ends with `dispose`. */
+function serve(
+  gpu: Gpu,
+  { config, tokenizer }: ModelFiles,
+  { decoder, info }: Loaded,
+  options: CoreOptions,
+  loadTimeMs: number,
+): Engine {
+  const { contextLength } = info;
+  const metrics = createMetrics({ prefix: options.metricsPrefix, modelName: options.modelName });
+  const requests = new Set<Request>();
+  let requestCount = 0;
+  let disposed = false;
+  let turn: Promise<void> = Promise.resolve();
+  /** Runs `work` when all that was queued before it has ended. */
+  const queued = <T>(work: () => Promise<T>): Promise<T> => {
+    const result = turn.then(work);
+    turn = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  };
+  const checkAlive = (): void => {
+    if (disposed) throw disposedError();
+    if (gpu.failure !== null) throw gpu.failure;
+  };
+
+  return {
+    info: { ...info, loadTimeMs },
+    generate(prompt, raw) {
+      if (disposed) throw disposedError();
+      const { maxNewTokens, draftLength, signal } = parseGenerateOptions(raw, { hasDraft: info.draft !== null });
+      const facts = { vocabSize: config.vocabSize, contextLength };
+      const parsed = parsePrompt(prompt, facts);
+      const promptTokens = parsePrompt(
+        typeof parsed === 'string' ? tokenizer.encode(parsed) : parsed,
+        facts,
+      ) as number[];
+      requestCount += 1;
+      const request = createRequest(
+        {
+          id: `request-${requestCount}`,
+          promptTokens,
+          limit: Math.min(contextLength, promptTokens.length + maxNewTokens),
+          stopTokens: config.eosTokenIds,
+          draftLength,
+          signal,
+        },
+        {
+          tokenizer,
+          metrics,
+          onFinish: (result) => {
+            if (options.logMetrics) console.log(finishLine(result.meta_info));
+          },
+        },
+      );
+      requests.add(request);
+      void queued(async () => {
+        try {
+          checkAlive();
+          await request.start(decoder);
+        } catch (error) {
+          request.fail(error);
+        } finally {
+          requests.delete(request);
+        }
+      });
+      return request.run;
+    },
+    async metrics() {
+      if (disposed) throw disposedError();
+      return prometheusText(metrics);
+    },
+    async measureCosts(raw) {
+      const { sampleCount } = parseCostOptions(raw);
+      return queued(async () => {
+        checkAlive();
+        try {
+          return await measureCosts(gpu, decoder.plan, decoder.sequences, sampleCount);
+        } catch (error) {
+          throw disposed ? disposedError() : error;
+        }
+      });
+    },
+    async dispose() {
+      if (disposed) return;
+      disposed = true;
+      for (const request of requests) request.fail(disposedError());
+      closeGpu(gpu);
+      await turn;
+    },
+  };
+}
+
+const disposedError = () =>
+  new EngineDisposedError('The engine was disposed. Create a new one with createEngine() to go on.');
+
+function contextLengthOf(files: readonly ModelFiles[], asked: number | null): number {
+  const longest = Math.min(...files.map(({ config }) => config.maxContextLength));
+  if (asked === null) return Math.min(longest, defaultContextLimit);
+  if (asked <= longest) return asked;
+  throw new InvalidOptionError(
+    `Expected \`contextLength\` to be at most ${longest} (max_position_embeddings of ${files.map(({ url }) => url).join(', ')}), ` +
+      `got ${asked}. Lower it.`,
+  );
+}
+
+function checkStopTokens({ url, config }: ModelFiles): void {
+  if (config.eosTokenIds.length <= maxStopTokens) return;
+  throw new UnsupportedModelError(
+    `Expected at most ${maxStopTokens} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
+  );
+}
+
+/** The matmul variants that these models use. */
+function matmulVariants(files: readonly ModelFiles[]): { hasBias: boolean; addOutput: boolean }[] {
+  const variants = new Map<string, { hasBias: boolean; addOutput: boolean }>();
+  const add = (hasBias: boolean, addOutput: boolean) => variants.set(`${hasBias} ${addOutput}`, { hasBias, addOutput });
+  for (const { config } of files as readonly { config: ModelConfig }[]) {
+    add(false, false); // the head
+    add(config.attentionBias, false);
+    add(config.attentionOutputBias, true);
+    add(config.mlpBias, false);
+    add(config.mlpBias, true);
+  }
+  return [...variants.values()];
+}
+
+function modelInfo({ url, config }: ModelFiles, weights: Weights, forward: Forward): ModelInfo {
+  return {
+    url,
+    architecture: config.architecture,
+    parameterCount: weights.parameterCount,
+    layerCount: config.layerCount,
+    hiddenSize: config.hiddenSize,
+    vocabSize: config.vocabSize,
+    maxContextLength: config.maxContextLength,
+    weightBytes: weights.sizeBytes,
+    dispatchesPerPass: dispatchesPerPass(forward),
+    dispatchesPerLayer: forward.dispatchesPerLayer,
+  };
+}

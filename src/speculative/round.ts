@@ -1,0 +1,120 @@
+import { createStorage } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
+import { acceptStep } from '../kernels/accept.ts';
+import { type RowsSource, rowsStep } from '../kernels/rows.ts';
+import { encodeForward, type Forward } from '../model/forward.ts';
+import { blockSize } from '../model/kv_cache.ts';
+import { MAX_DRAFT_LENGTH } from '../options.ts';
+import { RECORD_BYTES } from './record.ts';
+import type { Sequences } from './sequence.ts';
+
+/** Everything that a round of one slot dispatches, made at load. */
+export type RoundPlan = {
+  target: Forward;
+  draft: Forward | null;
+  /** The rows of each kind of pass. */
+  rows: {
+    prefillTarget: Step;
+    prefillDraft: Step | null;
+    draftFirst: Step | null;
+    /** [i] = draft step i + 2 */
+    draftNext: Step[];
+    /** [k] */
+    verify: Step[];
+  };
+  accept: Step;
+  record: GPUBuffer; // RoundRecord
+};
+
+export async function createRoundPlan(
+  gpu: Gpu,
+  { target, draft, sequences, slot }: { target: Forward; draft: Forward | null; sequences: Sequences; slot: number },
+): Promise<RoundPlan> {
+  const { state, history, historyStride } = sequences;
+  const record = createStorage(gpu, `record ${slot}`, RECORD_BYTES);
+  // Without a draft model no draft is taken from `sampled`, but the binding must be there.
+  const sampled = (draft ?? target).sampled;
+  const rowsOf = (forward: Forward, source: RowsSource): Promise<Step> =>
+    rowsStep(gpu, { state, history, sampled, rows: forward.rows }, { slot, historyStride, source });
+  const prefill = (model: 'target' | 'draft', forward: Forward): RowsSource => ({
+    mode: 'prefill',
+    model,
+    capacity: forward.rowCapacity,
+  });
+  const draftLengths = Array.from({ length: MAX_DRAFT_LENGTH + 1 }, (_, k) => k);
+  const steps = draft === null ? [] : draftLengths.slice(2);
+  const [prefillTarget, prefillDraft, draftFirst, draftNext, verify, accept] = await Promise.all([
+    rowsOf(target, prefill('target', target)),
+    draft && rowsOf(draft, prefill('draft', draft)),
+    draft && rowsOf(draft, { mode: 'draftFirst' }),
+    Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
+    Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
+    acceptStep(gpu, { targetTokens: target.sampled, state, history, record }, { slot, historyStride }),
+  ]);
+  return {
+    target,
+    draft,
+    rows: { prefillTarget, prefillDraft, draftFirst, draftNext, verify },
+    accept,
+    record,
+  };
+}
+
+/**
+ * One round of speculative decoding (Leviathan et al. 2023, greedy): k draft steps, one target pass over k + 1 rows,
+ * accept. Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes plainly.
+ * `lengthBound`: the host's upper bound on the committed length.
+ */
+export function encodeRound(pass: GPUComputePassEncoder, plan: RoundPlan, k: number, lengthBound: number): void {
+  const shape = (rows: number): PassShape => ({ rows, blocks: blocksOf(plan.target, lengthBound + k) });
+  for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1));
+  encodeVerify(pass, plan, k, shape(k + 1));
+  encodeStep(pass, plan.accept, shape(1));
+}
+
+/** Draft step 1 feeds the last two committed tokens, each later step the draft before it. */
+export function encodeDraftStep(pass: GPUComputePassEncoder, plan: RoundPlan, step: number, shape: PassShape): void {
+  const rows = step === 1 ? plan.rows.draftFirst : plan.rows.draftNext[step - 2];
+  encodeStep(pass, rows as Step, shape);
+  encodeForward(pass, plan.draft as Forward, shape, 1);
+}
+
+/** The target's pass over the last committed token and k drafts. */
+export function encodeVerify(pass: GPUComputePassEncoder, plan: RoundPlan, k: number, shape: PassShape): void {
+  encodeStep(pass, plan.rows.verify[k] as Step, shape);
+  encodeForward(pass, plan.target, shape, k + 1);
+}
+
+/** Where a chunk of the prompt starts, and how many tokens it has. */
+export type PrefillChunk = { start: number; rows: number };
+
+export function prefillChunks(promptLength: number, rowCapacity: number): PrefillChunk[] {
+  const chunks: PrefillChunk[] = [];
+  for (let start = 0; start < promptLength; start += rowCapacity) {
+    chunks.push({ start, rows: Math.min(rowCapacity, promptLength - start) });
+  }
+  return chunks;
+}
+
+/** Feeds one chunk of the prompt to both models (the draft only if it will draft); the last one yields the first token. */
+export function encodePrefill(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  { start, rows }: PrefillChunk,
+  { withDraft, isLast }: { withDraft: boolean; isLast: boolean },
+): void {
+  const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
+  if (withDraft) {
+    encodeStep(pass, plan.rows.prefillDraft as Step, shape);
+    encodeForward(pass, plan.draft as Forward, shape, 0);
+  }
+  encodeStep(pass, plan.rows.prefillTarget, shape);
+  encodeForward(pass, plan.target, shape, isLast ? 1 : 0);
+  if (isLast) encodeStep(pass, plan.accept, shape);
+}
+
+/** KV blocks that hold positions 0..length − 1, as far as the cache goes. */
+export function blocksOf(forward: Forward, length: number): number {
+  return Math.min(forward.kvCache.blocksPerSlot, Math.ceil(length / blockSize));
+}
