@@ -1,0 +1,153 @@
+import { wrap } from 'comlink';
+import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
+import { parseCostOptions, parseEngineOptions, parseGenerateOptions, parsePrompt } from './options.ts';
+import { createRun } from './run.ts';
+import type { Engine, EngineInfo, EngineOptions } from './types.ts';
+import type { LoadRequest, WorkerSession } from './worker_api.ts';
+import { type Connection, connect, type RemoteSession, type StartedWorker } from './worker_connection.ts';
+
+/** Where the engine runs. Default: the package's own worker file. A URL or a factory lets us start (and end) the worker. */
+export type WorkerOption = Worker | URL | (() => Worker);
+
+/** Options of the worker-backed `createEngine`. */
+export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
+
+/**
+ * Starts a worker, loads the models in it, and gives the engine that lives there.
+ * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
+ */
+export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
+  const { extras, onProgress, signal, contextLength, ...rest } = parseEngineOptions(options, ['worker']);
+  const request: LoadRequest = {
+    ...rest,
+    ...(contextLength === null ? {} : { contextLength }),
+    target: resolveUrl(rest.target, 'target'),
+    draft: rest.draft === null ? null : resolveUrl(rest.draft, 'draft'),
+  };
+  signal?.throwIfAborted();
+
+  const wrapPort = (port: MessagePort): RemoteSession => wrap<WorkerSession>(port);
+  const connection = connect(startWorker(extras.worker), wrapPort);
+  connection.onProgress = onProgress;
+  const abort = (): void => void connection.close(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    await connection.ready;
+    return makeEngine(connection, await connection.call((session) => session.load(request)));
+  } catch (error) {
+    void connection.close(error);
+    throw error;
+  } finally {
+    connection.onProgress = null;
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+function makeEngine(connection: Connection, info: EngineInfo): Engine {
+  let disposing: Promise<void> | null = null;
+  return {
+    info,
+
+    generate(rawPrompt, rawOptions) {
+      const { signal, ...options } = parseGenerateOptions(rawOptions, { hasDraft: info.draft !== null });
+      const { vocabSize } = info.target;
+      const prompt = parsePrompt(rawPrompt, { vocabSize, contextLength: info.contextLength });
+      const control = createRun();
+      const runId = connection.addRun(control);
+      if (runId === null) return control.run;
+
+      const abortMessage = signal?.aborted ? messageOf(signal.reason) : null;
+      const abort = (): void => connection.abortRun(runId, messageOf(signal?.reason));
+      const removeAbort = (): void => signal?.removeEventListener('abort', abort);
+      signal?.addEventListener('abort', abort, { once: true });
+      control.run.result.then(removeAbort, removeAbort);
+      control.onCancel(() => connection.abortRun(runId, 'The iteration was left before the end.'));
+      connection
+        .call((session) => session.generate({ runId, prompt, options, abortMessage }))
+        .catch((error) => connection.failRun(runId, error));
+      return control.run;
+    },
+
+    metrics: () => connection.call((session) => session.metrics()),
+
+    async measureCosts(rawOptions) {
+      const options = parseCostOptions(rawOptions);
+      return connection.call((session) => session.measureCosts(options));
+    },
+
+    dispose() {
+      disposing ??= connection.close(
+        new EngineDisposedError('Expected a live engine, got a disposed one. Create another with `createEngine`.'),
+      );
+      return disposing;
+    },
+  };
+}
+
+/** Validates the option `worker` and starts what it names. */
+function startWorker(option: unknown): StartedWorker {
+  const isFactory = typeof option === 'function';
+  const isUrl = option instanceof URL;
+  if (option !== undefined && !isFactory && !isUrl && !isWorker(option)) throw workerOptionError(option);
+  if (isWorker(option)) return { worker: option, owned: false, label: 'the given Worker' };
+
+  const label = isFactory
+    ? 'the Worker that the option `worker` made'
+    : isUrl
+      ? `the worker at ${option.href}`
+      : "the worker (foretoken's worker.js)";
+  if (!isFactory && typeof Worker === 'undefined') {
+    throw new WorkerError(
+      'Expected `Worker`, found none: this is no browser. Call `createEngine` in the page only, not while rendering on a ' +
+        'server; in Node use `foretoken/engine`.',
+    );
+  }
+  let worker: unknown;
+  try {
+    if (isFactory) worker = option();
+    else if (isUrl) worker = new Worker(option, { type: 'module' });
+    // Bundlers look for this very expression: it has to stay in one piece.
+    else worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  } catch (error) {
+    throw new WorkerError(
+      `Expected ${label} to start, got "${messageOf(error)}". A worker must come from the page's own origin: ` +
+        'host the file there. See docs/troubleshooting.md#workererror.',
+      { cause: error },
+    );
+  }
+  if (!isWorker(worker)) throw workerOptionError(worker, 'the function to return a Worker');
+  return { worker, owned: true, label };
+}
+
+/** By shape, not by class: a worker may come from another realm. */
+function isWorker(value: unknown): value is Worker {
+  const worker = value as Partial<Worker> | null | undefined;
+  return (
+    typeof worker === 'object' &&
+    typeof worker?.postMessage === 'function' &&
+    typeof worker.terminate === 'function' &&
+    typeof worker.addEventListener === 'function'
+  );
+}
+
+function workerOptionError(got: unknown, expected = 'a Worker, a URL, or a function that returns a Worker') {
+  const hint = typeof got === 'string' ? ' Pass `new URL(…, import.meta.url)` instead of a string.' : '';
+  const shown = got === null ? 'null' : typeof got;
+  return new InvalidOptionError(`Expected the option \`worker\` to be ${expected}, got ${shown}.${hint}`);
+}
+
+/** A worker resolves relative URLs against its own file, a page means its own address. */
+function resolveUrl(url: string, option: 'target' | 'draft'): string {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  try {
+    return new URL(url, base).href;
+  } catch {
+    throw new InvalidOptionError(
+      `Expected \`${option}\` to be the URL of a model folder, got "${url}", which is no URL. Pass for example '/models/target/'.`,
+    );
+  }
+}
+
+function messageOf(reason: unknown): string {
+  return reason instanceof Error ? reason.message : String(reason);
+}

@@ -1,0 +1,36 @@
+/** The public names of `foretoken`, listed by hand; no code. */
+export { type ClientEngineOptions, createEngine, type WorkerOption } from './client.ts';
+export {
+  DeviceError,
+  DeviceLimitError,
+  DeviceLostError,
+  EngineDisposedError,
+  type ForetokenErrorName,
+  InvalidOptionError,
+  isForetokenError,
+  ModelFetchError,
+  ModelFormatError,
+  NonFiniteLogitsError,
+  UnsupportedModelError,
+  VocabularyMismatchError,
+  WebGPUUnavailableError,
+  WorkerError,
+} from './errors.ts';
+export type {
+  AdapterInfo,
+  CostReport,
+  Engine,
+  EngineInfo,
+  EngineOptions,
+  FinishReason,
+  GenerateOptions,
+  GenerateResult,
+  GenerateRun,
+  LoadProgress,
+  MetaInfo,
+  ModelInfo,
+  RequestStats,
+  Round,
+  RoundPhase,
+  RoundStats,
+} from './types.ts';
