@@ -1,0 +1,203 @@
+/** The benchmark: tokens per second for k = 0..7, and what explains them. No DOM here; `npm run bench` runs the same. */
+import type { AdapterInfo, CostReport, Engine, EngineInfo, RoundStats } from 'foretoken';
+import { acceptanceProbability, predictSpeedup } from './cost_model.ts';
+import { firstDifference, median, type Recording, recordRun, speedOf } from './measure.ts';
+import { adapterName } from './words.ts';
+
+export const benchPrompts = [
+  'Once upon a time, there was a little girl named Lily.',
+  'One day, a small dog went to the forest to find a friend.',
+  'Tom and his mom were in the kitchen. They wanted to bake a cake.',
+];
+
+export type BenchRow = {
+  draftLength: number;
+  /** Median over all timed runs of this k. */
+  tokensPerSecond: number;
+  /** Half of the interquartile range of those runs, relative to the median. */
+  spread: number;
+  /** Median over (prompt, repeat) of tokens/s with this k / tokens/s with k = 0 of the same prompt and repeat. */
+  speedup: number;
+  acceptanceRate: number | null;
+  /** Agreed / judged drafts: the α of the cost model. */
+  alpha: number | null;
+  tokensPerRound: number | null;
+  predictedSpeedup: number | null;
+};
+
+export type BenchReport = {
+  date: string;
+  userAgent: string;
+  adapter: AdapterInfo;
+  features: string[];
+  lossless: EngineInfo['lossless'];
+  paddedRows: boolean;
+  target: EngineInfo['target'];
+  draft: EngineInfo['draft'];
+  roundsInFlight: number;
+  loadTimeMs: number;
+  prompts: string[];
+  maxNewTokens: number;
+  repeatCount: number;
+  /** Were the tokens of every k, in every run, those of k = 0? Times are only in the report when they were. */
+  tokensEqual: boolean;
+  /** The first disagreement, in words; null when tokensEqual. */
+  disagreement: string | null;
+  /** Empty unless tokensEqual. */
+  rows: BenchRow[];
+  costs: CostReport | null;
+  /** Does any k beat plain decoding on this adapter by more than its spread? From the rows; null without rows. */
+  pays: boolean | null;
+  bestDraftLength: number | null;
+  verdict: string;
+};
+
+export type BenchOptions = {
+  prompts?: readonly string[];
+  maxNewTokens?: number;
+  repeatCount?: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: { done: number; total: number; label: string }) => void;
+};
+
+export const draftLengths = [0, 1, 2, 3, 4, 5, 6, 7];
+
+export async function runBench(engine: Engine, options: BenchOptions = {}): Promise<BenchReport> {
+  const { prompts = benchPrompts, maxNewTokens = 64, repeatCount = 3, signal, onProgress } = options;
+  const { info } = engine;
+  const ks = info.draft === null ? [0] : draftLengths;
+  const total = prompts.length * ks.length * (1 + repeatCount) + 1;
+  let done = 0;
+  const record = async (prompt: string, draftLength: number, label: string) => {
+    onProgress?.({ done, total, label: `${label}: k = ${draftLength}` });
+    const recording = await recordRun(engine, prompt, { draftLength, maxNewTokens, signal });
+    done += 1;
+    return recording;
+  };
+
+  const report: BenchReport = {
+    date: new Date().toISOString(),
+    // Node 20 has no navigator.
+    userAgent: globalThis.navigator?.userAgent ?? 'no browser',
+    adapter: info.adapter,
+    features: info.features,
+    lossless: info.lossless,
+    paddedRows: info.paddedRows,
+    target: info.target,
+    draft: info.draft,
+    roundsInFlight: info.roundsInFlight,
+    loadTimeMs: info.loadTimeMs,
+    prompts: [...prompts],
+    maxNewTokens,
+    repeatCount,
+    tokensEqual: true,
+    disagreement: null,
+    rows: [],
+    costs: null,
+    pays: null,
+    bestDraftLength: null,
+    verdict: '',
+  };
+  const disagree = (prompt: string, expected: Recording, got: Recording): boolean => {
+    const index = firstDifference(expected.result.tokens, got.result.tokens);
+    if (index === null) return false;
+    report.tokensEqual = false;
+    report.disagreement =
+      `k = ${got.draftLength} gave token ${got.result.tokens[index] ?? 'none'} at position ${index} of “${prompt}”, ` +
+      `k = 0 gave ${expected.result.tokens[index] ?? 'none'}`;
+    report.verdict = `No times: the outputs differ (${report.disagreement}).`;
+    return true;
+  };
+
+  // First the check, which is the warm-up as well; then the times.
+  const expected = new Map<string, Recording>();
+  for (const prompt of prompts) {
+    for (const k of ks) {
+      const recording = await record(prompt, k, 'Checking that the tokens are equal');
+      const plain = expected.get(prompt);
+      if (plain === undefined) expected.set(prompt, recording);
+      else if (disagree(prompt, plain, recording)) return report;
+    }
+  }
+
+  const samples = new Map<number, Sample[]>(ks.map((k) => [k, []]));
+  for (let repeat = 0; repeat < repeatCount; repeat++) {
+    for (const prompt of prompts) {
+      // Interleaved and turned: each k meets each moment of a device that heats up, and none always goes first.
+      const order = repeat % 2 === 0 ? ks : [...ks].reverse();
+      const speeds = new Map<number, Sample>();
+      for (const k of order) {
+        const recording = await record(prompt, k, `Timing, repeat ${repeat + 1} of ${repeatCount}`);
+        const plain = expected.get(prompt);
+        if (plain !== undefined && disagree(prompt, plain, recording)) return report;
+        speeds.set(k, {
+          speed: speedOf(recording),
+          speedup: 1,
+          rounds: recording.rounds.map(({ round }) => round.stats),
+        });
+      }
+      const plainSpeed = speeds.get(0)?.speed;
+      for (const [k, sample] of speeds) {
+        samples.get(k)?.push({ ...sample, speedup: plainSpeed === undefined ? 1 : sample.speed / plainSpeed });
+      }
+    }
+  }
+
+  onProgress?.({ done, total, label: 'Measuring c and v' });
+  const costs = await engine.measureCosts();
+  signal?.throwIfAborted();
+  report.costs = costs;
+  report.rows = ks.map((k) => rowOf(k, samples.get(k) ?? [], costs));
+  Object.assign(report, judge(report.rows, adapterName(info.adapter)));
+  onProgress?.({ done: total, total, label: 'Done' });
+  return report;
+}
+
+type Sample = { speed: number; speedup: number; rounds: RoundStats[] };
+
+function rowOf(draftLength: number, samples: readonly Sample[], costs: CostReport): BenchRow {
+  const speeds = samples.map((sample) => sample.speed);
+  const verified = samples.flatMap((sample) => sample.rounds.filter((round) => round.phase === 'verify'));
+  const drafted = verified.reduce((sum, round) => sum + round.draftLength, 0);
+  const accepted = verified.reduce((sum, round) => sum + round.acceptedCount, 0);
+  const alpha = acceptanceProbability(verified);
+  const tokensPerSecond = median(speeds);
+  return {
+    draftLength,
+    tokensPerSecond,
+    spread: (quantile(speeds, 0.75) - quantile(speeds, 0.25)) / 2 / tokensPerSecond,
+    speedup: median(samples.map((sample) => sample.speedup)),
+    acceptanceRate: drafted === 0 ? null : accepted / drafted,
+    alpha,
+    tokensPerRound: verified.length === 0 ? null : (accepted + verified.length) / verified.length,
+    predictedSpeedup: predictSpeedup(costs, alpha, draftLength)?.speedup ?? null,
+  };
+}
+
+/** Says from the rows whether speculation pays. A gain within the runs' own spread is called none. */
+export function judge(
+  rows: readonly BenchRow[],
+  adapter: string,
+): { pays: boolean | null; bestDraftLength: number | null; verdict: string } {
+  const plain = rows.find((row) => row.draftLength === 0);
+  const speculative = rows.filter((row) => row.draftLength > 0);
+  if (plain === undefined || speculative.length === 0) {
+    return { pays: null, bestDraftLength: null, verdict: 'No draft model is loaded, so there is nothing to compare.' };
+  }
+  const best = speculative.reduce((a, b) => (b.speedup > a.speedup ? b : a));
+  const noise = plain.spread + best.spread;
+  const figures =
+    `best k = ${best.draftLength}: ${best.speedup.toFixed(2)}× of plain decoding ` +
+    `(${best.tokensPerSecond.toFixed(1)} against ${plain.tokensPerSecond.toFixed(1)} tokens/s, ± ${(noise * 100).toFixed(0)} %)`;
+  const pays = best.speedup > 1 + noise;
+  const word = pays ? 'pays' : best.speedup > 1 ? 'makes no difference beyond the spread of the runs' : 'does not pay';
+  return { pays, bestDraftLength: best.draftLength, verdict: `Speculation ${word} on ${adapter}; ${figures}.` };
+}
+
+function quantile(values: readonly number[], fraction: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const position = (sorted.length - 1) * fraction;
+  const below = sorted[Math.floor(position)] ?? 0;
+  const above = sorted[Math.ceil(position)] ?? below;
+  return below + (above - below) * (position - Math.floor(position));
+}

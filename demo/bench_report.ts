@@ -1,0 +1,102 @@
+/** The bench report as text to send: Markdown, and the rows of its tables for the page. */
+import type { EngineInfo } from 'foretoken';
+import { type BenchReport, draftLengths } from './bench.ts';
+import { adapterName, percent, ratioText } from './words.ts';
+
+export type Table = { head: string[]; rows: string[][] };
+
+export function speedTable(report: BenchReport): Table {
+  return {
+    head: ['k', 'tokens/s', '±', 'speedup', 'predicted', 'acceptance', 'α', 'tokens/round'],
+    rows: report.rows.map((row) => [
+      String(row.draftLength),
+      row.tokensPerSecond.toFixed(1),
+      percent(row.spread, 1),
+      ratioText(row.speedup),
+      ratioText(row.predictedSpeedup),
+      percent(row.acceptanceRate, 1),
+      number(row.alpha, 3),
+      number(row.tokensPerRound, 2),
+    ]),
+  };
+}
+
+export function verifyTable({ costs }: BenchReport): Table {
+  const v = costs?.v ?? [];
+  return {
+    head: ['rows M', ...v.map((_, i) => String(i + 1))],
+    rows: [
+      ['v(M)', ...v.map((value) => value.toFixed(2))],
+      ['±', ...v.map((_, i) => percent(costs?.vSpread[i] ?? null, 1))],
+    ],
+  };
+}
+
+export function factTable(report: BenchReport): Table {
+  const { target, draft, costs } = report;
+  const rows: string[][] = [
+    ['adapter', adapterName(report.adapter)],
+    ['features', report.features.length === 0 ? 'none (baseline WebGPU)' : report.features.join(', ')],
+    ['lossless', report.lossless + (report.paddedRows ? ', padded rows' : '')],
+    ['target', modelText(target)],
+    ['draft', draft === null ? 'none' : modelText(draft)],
+    ['c (draft step / target step)', number(costs?.c ?? null, 3)],
+    ['target step, draft step', `${milliseconds(costs?.targetStepMs)}, ${milliseconds(costs?.draftStepMs)}`],
+    [
+      'dispatches per layer',
+      `target ${target.dispatchesPerLayer}${draft === null ? '' : `, draft ${draft.dispatchesPerLayer}`}`,
+    ],
+    [
+      'dispatches per pass',
+      `target ${target.dispatchesPerPass}${draft === null ? '' : `, draft ${draft.dispatchesPerPass}`}`,
+    ],
+    ['model dispatches per round, k = 0..7', draftLengths.map((k) => dispatchesPerRound(report, k)).join(', ')],
+    ['load time', `${(report.loadTimeMs / 1000).toFixed(2)} s`],
+    ['rounds in flight', String(report.roundsInFlight)],
+    ['browser', report.userAgent],
+    ['date', report.date],
+  ];
+  return { head: ['fact', 'value'], rows };
+}
+
+/** Dispatches of the passes of one round: k draft steps and one target pass. */
+export function dispatchesPerRound({ target, draft }: BenchReport, draftLength: number): number {
+  return target.dispatchesPerPass + draftLength * (draft?.dispatchesPerPass ?? 0);
+}
+
+export function methodText(report: BenchReport): string {
+  return (
+    `${report.prompts.length} prompts × ${report.maxNewTokens} tokens, greedy. The tokens of every k are compared with those ` +
+    `of k = 0 before anything is timed. Then ${report.repeatCount} timed runs for each prompt and k, interleaved, the order of k ` +
+    'turned each time; tokens/s is the median of the runs, ± half of their interquartile range, speedup the median of the ' +
+    'ratios within one prompt and repeat. Predicted: E / (k·c + v(k+1)).'
+  );
+}
+
+export function benchMarkdown(report: BenchReport): string {
+  const lines = [`## foretoken bench: ${adapterName(report.adapter)}`, '', report.verdict, ''];
+  if (report.tokensEqual) {
+    lines.push(markdownTable(speedTable(report)), '', markdownTable(verifyTable(report)), '');
+  }
+  lines.push(markdownTable(factTable(report)), '');
+  if (report.tokensEqual) lines.push(methodText(report), '');
+  return lines.join('\n');
+}
+
+function markdownTable({ head, rows }: Table): string {
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function modelText(model: NonNullable<EngineInfo['draft']>): string {
+  const name = model.url.replace(/\/+$/, '').split('/').at(-1) ?? model.url;
+  return `${name}: ${model.parameterCount.toLocaleString('en')} parameters, ${model.layerCount} layers × ${model.hiddenSize}`;
+}
+
+function milliseconds(value: number | null | undefined): string {
+  return value === null || value === undefined ? '–' : `${value.toFixed(2)} ms`;
+}
+
+function number(value: number | null, digits: number): string {
+  return value === null ? '–' : value.toFixed(digits);
+}

@@ -1,0 +1,82 @@
+/**
+ * `npm run bench [-- --tokens 64 --repeats 3]`: the bench of the demo page, in a headless Chromium on this machine's
+ * adapter. Prints the table, writes JSON and Markdown to test/bench/results/, named after the adapter. It presses the
+ * page's own button, so these figures and those that people send are made by one piece of code.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { chromium } from '@playwright/test';
+import { createServer } from 'vite';
+import { chooseAdapter, ensureBrowser, launchOptions } from '../browser.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const results = fileURLToPath(new URL('./results', import.meta.url));
+
+const { values } = parseArgs({
+  options: { tokens: { type: 'string', default: '64' }, repeats: { type: 'string', default: '3' } },
+});
+
+const browserFound = await ensureBrowser();
+const { kind, line } = await chooseAdapter(browserFound);
+console.log(`Adapter: ${line} (${kind}), in ${browserFound.label}`);
+
+const server = await createServer({
+  configFile: join(root, 'vite.config.ts'),
+  logLevel: 'error',
+  server: { port: 0, open: false, hmr: false },
+});
+const browser = await chromium.launch(launchOptions(browserFound, kind));
+try {
+  await server.listen();
+  const page = await browser.newPage();
+  page.on('pageerror', (error) => console.error(`On the page: ${error.message}`));
+  const url = server.resolvedUrls?.local[0];
+  if (url === undefined) throw new Error('Expected Vite to listen on localhost, got no address.');
+  await page.goto(url);
+  await failOnProblem(page, '#bench-start:enabled');
+  await page.fill('#bench-tokens', values.tokens);
+  await page.fill('#bench-repeats', values.repeats);
+  await page.click('#bench-start');
+  const ticker = setInterval(async () => {
+    const label = await page.textContent('#bench-label').catch(() => null);
+    if (label !== null) console.log(label);
+  }, 15_000);
+  try {
+    await failOnProblem(page, '#bench-result[data-state=done]');
+  } finally {
+    clearInterval(ticker);
+  }
+  const report = JSON.parse((await page.textContent('#bench-json')) ?? '');
+  const { benchMarkdown } = await server.ssrLoadModule('/bench_report.ts');
+  const markdown = benchMarkdown(report);
+  console.log(`\n${markdown}`);
+  if (report.tokensEqual) {
+    const { vendor, architecture, device } = report.adapter;
+    const slug =
+      `${vendor} ${architecture} ${device}`
+        .toLowerCase()
+        .match(/[a-z0-9]+/g)
+        ?.join('-') ?? 'unnamed';
+    mkdirSync(results, { recursive: true });
+    writeFileSync(join(results, `${slug}.json`), `${JSON.stringify(report, null, 2)}\n`);
+    writeFileSync(join(results, `${slug}.md`), markdown);
+    console.log(`Written: test/bench/results/${slug}.json and ${slug}.md`);
+  } else {
+    process.exitCode = 1;
+  }
+} finally {
+  await browser.close();
+  await server.close();
+}
+
+/** Waits for a selector, without a time limit of its own; throws what the page says when that is an error instead. */
+async function failOnProblem(/** @type {import('@playwright/test').Page} */ page, /** @type {string} */ selector) {
+  const problem = page.waitForSelector('#problem', { state: 'visible', timeout: 0 }).then(async () => {
+    throw new Error((await page.textContent('#problem'))?.replaceAll(/\s+/g, ' '));
+  });
+  problem.catch(() => {}); // it also rejects when the browser closes, long after the race below is decided
+  await Promise.race([page.waitForSelector(selector, { timeout: 0 }), problem]);
+}

@@ -1,0 +1,196 @@
+import {
+  expect,
+  finished,
+  metaInfo,
+  openPage,
+  ready,
+  storyText,
+  storyTokens,
+  tableRows,
+  test,
+  writeStory,
+} from './page.ts';
+
+const prompt = 'Once upon a time, there was a little girl named Lily.';
+
+test('a story appears, its tokens marked, its adapter named', async ({ page }) => {
+  await openPage(page, { k: 3, maxNewTokens: 60 });
+  await expect(page.locator('#story')).toHaveAttribute('data-state', 'idle');
+  await ready(page);
+  await expect(page.locator('#fact-adapter')).not.toBeEmpty();
+  await expect(page.locator('#fact-lossless')).toHaveText(/^(exact|near-ties)$/);
+  await page.locator('#start').click();
+  await expect(page.locator('#story')).toHaveAttribute('data-state', 'running');
+  await finished(page);
+
+  const text = await storyText(page);
+  expect(text.startsWith(prompt)).toBe(true);
+  expect(text.length).toBeGreaterThan(prompt.length + 100);
+  const tokens = await storyTokens(page);
+  expect(tokens.map((token) => token.position)).toEqual(tokens.map((_, i) => i));
+  expect(tokens[0]?.kind).toBe('prefill');
+  const kinds = new Set(tokens.slice(1).map((token) => token.kind));
+  expect(kinds).toEqual(new Set(['draft', 'bonus']));
+  // Told apart without colour: an underline, and a frame with bold type.
+  const styles = await page.evaluate(() =>
+    ['draft', 'bonus'].map((kind) => {
+      const { fontWeight, boxShadow, outlineStyle } = getComputedStyle(
+        document.querySelector(`#story [data-kind=${kind}]`) as Element,
+      );
+      return { fontWeight, underlined: boxShadow !== 'none', framed: outlineStyle !== 'none' };
+    }),
+  );
+  expect(styles).toEqual([
+    { fontWeight: '400', underlined: true, framed: false },
+    { fontWeight: '600', underlined: false, framed: true },
+  ]);
+  await expect(page.locator('#story .token').nth(5)).toHaveAttribute('title', /round \d+, position 5/);
+});
+
+test('the charts’ data, the histogram and meta_info are the sums of the rounds in the story', async ({ page }) => {
+  await writeStory(page, { prompt, k: 4, maxNewTokens: 120 });
+  const tokens = await storyTokens(page);
+  const meta = await metaInfo(page);
+  const rows = await tableRows(page, '#chart-table');
+
+  // What the story itself shows, summed anew: per round, the accepted drafts and the tokens.
+  const rounds = new Map<number, { drafts: number; tokens: number }>();
+  for (const token of tokens) {
+    const round = rounds.get(token.round) ?? { drafts: 0, tokens: 0 };
+    rounds.set(token.round, {
+      drafts: round.drafts + (token.kind === 'draft' ? 1 : 0),
+      tokens: round.tokens + 1,
+    });
+  }
+  expect(rows.length).toBe(rounds.size);
+  const percent = (accepted: number, drafted: number) => `${((accepted / drafted) * 100).toFixed(1)} %`;
+  const verified: { accepted: number; drafted: number }[] = [];
+  const histogram = [0, 0, 0, 0, 0];
+  for (const [i, [head, phase, drafts, accepted, count, , now, soFar, perSecond, perRound]] of rows.entries()) {
+    expect(Number(head)).toBe(i);
+    expect(Number(count)).toBe(rounds.get(i)?.tokens);
+    if (phase === 'prefill') {
+      expect([now, soFar]).toEqual(['–', '–']);
+      continue;
+    }
+    // The last round may have been cut by the limit; its record still says what the target agreed with.
+    if (i < rows.length - 1) expect(Number(accepted)).toBe(rounds.get(i)?.drafts);
+    verified.push({ accepted: Number(accepted), drafted: Number(drafts) });
+    histogram[Number(accepted)]! += 1;
+    const sums = (list: typeof verified) =>
+      [list.reduce((sum, one) => sum + one.accepted, 0), list.reduce((sum, one) => sum + one.drafted, 0)] as const;
+    const window = verified.slice(-10);
+    expect(now).toBe(percent(...sums(window)));
+    expect(soFar).toBe(percent(...sums(verified)));
+    expect(Number(perSecond)).toBeGreaterThan(0);
+    expect(perRound).toBe(((sums(window)[0] + window.length) / window.length).toFixed(2));
+  }
+
+  const shown = (await tableRows(page, '#histogram')).map(([, count]) => Number(count));
+  expect(shown).toEqual(histogram);
+  expect(meta.spec_correct_drafts_histogram).toEqual(histogram);
+  expect(meta.completion_tokens).toBe(tokens.length);
+  expect(meta.spec_verify_ct).toBe(verified.length);
+  expect(meta.spec_num_correct_drafts).toBe(verified.reduce((sum, one) => sum + one.accepted, 0));
+  expect(meta.spec_num_proposed_drafts).toBe(verified.reduce((sum, one) => sum + one.drafted, 0));
+  await expect(page.locator('#sums')).toHaveAttribute('data-equal', 'true');
+  await expect(page.locator('#acceptance-so-far')).toHaveText(`${(Number(meta.spec_accept_rate) * 100).toFixed(0)} %`);
+  await expect(page.locator('#acceptance-chart')).toHaveAttribute('aria-label', /so far \d+ percent/);
+  // Lines were drawn, not only tabulated: the canvas holds the colours of both.
+  const colours = await page.locator('#acceptance-chart canvas').evaluate((canvas: HTMLCanvasElement) => {
+    const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    let orange = 0;
+    let green = 0;
+    for (let i = 0; i < data.length; i += 4) {
+      const [red = 0, grn = 0, blue = 0, alpha = 0] = data.slice(i, i + 4);
+      if (alpha > 200 && red > 150 && grn < 120 && blue < 60) orange += 1;
+      if (alpha > 200 && red < 60 && grn > 70 && blue > 50) green += 1;
+    }
+    return { orange, green };
+  });
+  expect(colours.orange).toBeGreaterThan(50);
+  expect(colours.green).toBeGreaterThan(50);
+});
+
+test('k = 0 decodes plainly and gives the same text', async ({ page }) => {
+  const speculative = await writeStory(page, { prompt, k: 5, maxNewTokens: 50 });
+  const ids = (await storyTokens(page)).map((token) => token.id);
+  await page.locator('#draft-length').fill('0');
+  await page.locator('#start').click();
+  await expect(page.locator('#story .token[data-kind=plain]').first()).toBeVisible();
+  await finished(page);
+  expect(await storyText(page)).toBe(speculative);
+  const tokens = await storyTokens(page);
+  expect(tokens.map((token) => token.id)).toEqual(ids);
+  expect(new Set(tokens.slice(1).map((token) => token.kind))).toEqual(new Set(['plain']));
+  expect(Object.keys(await metaInfo(page)).filter((key) => key.startsWith('spec_'))).toEqual([]);
+  await expect(page.locator('#acceptance-so-far')).toHaveText('–');
+  await expect(page.locator('#acceptance-chart')).toHaveAttribute('aria-label', /Nothing was drafted/);
+});
+
+test('a permalink reproduces the text, and starts only when it says so', async ({ page, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const own = 'One day, a “red” bird & a cat = friends? 100 %';
+  const text = await writeStory(page, { prompt: own, k: 2, maxNewTokens: 40 });
+  expect(text.startsWith(own)).toBe(true);
+  await page.locator('#copy-link').click();
+  await expect(page.locator('#copy-link')).toHaveText('Copied');
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  expect(new URL(link).searchParams.get('run')).toBe('1');
+
+  const address = page.url();
+  await page.goto('about:blank');
+  await page.goto(link);
+  await finished(page);
+  expect(await storyText(page)).toBe(text);
+
+  await page.goto('about:blank');
+  await page.goto(address);
+  await ready(page);
+  await expect(page.locator('#prompt')).toHaveValue(own);
+  await expect(page.locator('#draft-length')).toHaveValue('2');
+  await expect(page.locator('#max-new-tokens')).toHaveValue('40');
+  await expect(page.locator('#story')).toHaveAttribute('data-state', 'idle');
+});
+
+test('the settings are in the URL, and Back and Forward walk through those that ran', async ({ page }) => {
+  await openPage(page, { prompt: 'A cat', k: 1, maxNewTokens: 4 });
+  await ready(page);
+  await page.locator('#draft-length').fill('2');
+  await page.locator('#draft-length').fill('6');
+  expect(new URL(page.url()).searchParams.get('k')).toBe('6');
+  await page.locator('#start').click();
+  await finished(page);
+  await page.locator('#prompt').fill('A dog');
+  await page.locator('#prompt').blur();
+  expect(new URL(page.url()).searchParams.get('prompt')).toBe('A dog');
+  await page.goBack();
+  await expect(page.locator('#prompt')).toHaveValue('A cat');
+  await expect(page.locator('#draft-length')).toHaveValue('6');
+  await page.goBack();
+  await expect(page.locator('#draft-length')).toHaveValue('1');
+  await page.goForward();
+  await page.goForward();
+  await expect(page.locator('#prompt')).toHaveValue('A dog');
+});
+
+test('Stop ends a story, which keeps what it has, and the next one runs', async ({ page }) => {
+  await openPage(page, { prompt, k: 1, maxNewTokens: 900 });
+  await ready(page);
+  await page.locator('#start').click();
+  await expect(page.locator('#story .token[data-round="5"]').first()).toBeVisible();
+  await page.locator('#stop').click();
+  await finished(page, 'stopped');
+  const meta = await metaInfo(page);
+  expect(meta.finish_reason).toMatchObject({ type: 'abort' });
+  const tokens = await storyTokens(page);
+  expect(meta.completion_tokens).toBe(tokens.length);
+  expect(tokens.length).toBeLessThan(900);
+  await expect(page.locator('#sums')).toHaveAttribute('data-equal', 'true');
+  await expect(page.locator('#story-end')).toContainText('stopped');
+
+  await page.locator('#max-new-tokens').fill('8');
+  await page.locator('#start').click();
+  await finished(page);
+  expect((await storyTokens(page)).map((token) => token.id)).toEqual(tokens.slice(0, 8).map((token) => token.id));
+});
