@@ -1,0 +1,65 @@
+/** What the kernel specs share: a device per file, buffers in, one dispatch, words out, comparison with a twin. */
+import { afterAll, beforeAll, expect } from 'vitest';
+import { createStorage, createStorageFrom } from '../../src/gpu/buffers.ts';
+import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
+import { encodeStep, type PassShape, type Step } from '../../src/gpu/kernel.ts';
+import { readBuffer } from '../../src/gpu/readback.ts';
+import { submitPass } from '../../src/gpu/submit.ts';
+import { packRows, segmentsOf } from '../../src/kernels/packed.ts';
+import { encodeFloat16 } from '../reference/float_formats.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openGpu();
+});
+afterAll(() => {
+  expect(gpu.failure).toBeNull();
+  closeGpu(gpu);
+});
+
+export const device = (): Gpu => gpu;
+export const floats = (values: ArrayLike<number>) => createStorageFrom(gpu, 'floats', Float32Array.from(values));
+export const words = (values: ArrayLike<number>) => createStorageFrom(gpu, 'words', Uint32Array.from(values));
+export const empty = (count: number) => createStorage(gpu, 'output', count * 4);
+
+/** A Rows buffer: one row per position, with its token. */
+export function rowsOf(positions: readonly number[], tokens: readonly number[] = positions.map(() => 0), first = 0) {
+  return words([
+    positions.length,
+    first,
+    0,
+    0,
+    ...positions.flatMap((position, i) => [tokens[i] as number, 0, position, 0]),
+  ]);
+}
+
+export function packed(values: Float64Array, inputSize: number) {
+  const bits = Uint16Array.from(values, encodeFloat16);
+  const buffer = createStorageFrom(gpu, 'weight', packRows([bits], inputSize));
+  return { buffer, outputSize: values.length / inputSize, inputSize, ...segmentsOf(inputSize) };
+}
+
+export function run(shape: PassShape, ...steps: Step[]): void {
+  submitPass(gpu, 'spec', (pass) => {
+    for (const step of steps) encodeStep(pass, step, shape);
+  });
+}
+
+export const readFloats = async (buffer: GPUBuffer) => new Float32Array(await readBuffer(gpu, buffer));
+export const readUints = async (buffer: GPUBuffer) => new Uint32Array(await readBuffer(gpu, buffer));
+
+/** Values as the GPU gets them. */
+export const rounded = (values: Float64Array) => Float64Array.from(values, Math.fround);
+
+/** Largest difference, relative to the twin's largest value, is below `tolerance`. */
+export function expectClose(got: ArrayLike<number>, twin: ArrayLike<number>, tolerance = 2e-6): void {
+  let scale = 0;
+  for (let i = 0; i < twin.length; i++) scale = Math.max(scale, Math.abs(twin[i] as number));
+  expect(scale).toBeGreaterThan(0);
+  for (let i = 0; i < twin.length; i++) {
+    const difference = Math.abs((got[i] as number) - (twin[i] as number));
+    if (!(difference <= tolerance * scale)) {
+      throw new Error(`Expected element ${i} to be within ${tolerance * scale} of ${twin[i]}, got ${got[i]}.`);
+    }
+  }
+}
