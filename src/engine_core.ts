@@ -91,7 +91,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
   const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: options.roundsInFlight, epoch: 0 };
   // One short request of each kind: drivers finish compiling at the first dispatch.
   for (const draftLength of draft === null ? [0] : [0, 1, 3]) {
-    const limit = Math.min(contextLength, 8);
+    const limit = Math.min(contextLength, 3);
     await decode(
       decoder,
       { promptTokens: [0], limit, stopTokens: [], draftLength },

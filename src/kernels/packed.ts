@@ -20,13 +20,13 @@ export const workgroupSize = 64;
 
 /**
  * How a row of K values is cut. More segments keep more lanes busy on one row; a cut that would pad by more than an
- * eighth is not worth it. The cut fixes the order of summation, so it depends on K alone, never on the device.
+ * eighth, or leave a lane fewer than 8 words, is not worth it. The cut fixes the order of summation, so it depends on K alone, never on the device.
  */
 export function segmentsOf(inputSize: number): { segments: number; segmentWords: number } {
   const words = Math.ceil(inputSize / 8);
   for (const segments of [16, 8, 4]) {
     const segmentWords = Math.ceil(words / segments);
-    if (segmentWords * segments <= words * 1.125) return { segments, segmentWords };
+    if (segmentWords >= 8 && segmentWords * segments <= words * 1.125) return { segments, segmentWords };
   }
   return { segments: 4, segmentWords: Math.ceil(words / 4) };
 }
