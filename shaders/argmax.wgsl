@@ -15,9 +15,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> candidates: array<vec2<u32>>;
 
 const CHUNK = 1024u;
-var<workgroup> bestValue: array<f32, 64>;
-var<workgroup> bestId: array<u32, 64>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   if (rows.rowCount == 0u) {
@@ -33,16 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       id = i;
     }
   }
-  bestValue[lane] = value;
-  bestId[lane] = id;
-  workgroupBarrier();
-  for (var offset = 32u; offset > 0u; offset >>= 1u) {
-    if (lane < offset && better(bestValue[lane + offset], bestId[lane + offset], bestValue[lane], bestId[lane])) {
-      bestValue[lane] = bestValue[lane + offset];
-      bestId[lane] = bestId[lane + offset];
-    }
-    workgroupBarrier();
-  }
+  fold_best(lane, value, id);
   if (lane == 0u) {
     candidates[group.y * params.chunks + group.x] = vec2(bitcast<u32>(bestValue[0]), bestId[0]);
   }

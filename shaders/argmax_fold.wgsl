@@ -13,9 +13,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> candidates: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> sampled: array<u32>;
 
-var<workgroup> bestValue: array<f32, 64>;
-var<workgroup> bestId: array<u32, 64>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   if (rows.rowCount == 0u) {
@@ -30,16 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       id = candidate.y;
     }
   }
-  bestValue[lane] = value;
-  bestId[lane] = id;
-  workgroupBarrier();
-  for (var offset = 32u; offset > 0u; offset >>= 1u) {
-    if (lane < offset && better(bestValue[lane + offset], bestId[lane + offset], bestValue[lane], bestId[lane])) {
-      bestValue[lane] = bestValue[lane + offset];
-      bestId[lane] = bestId[lane + offset];
-    }
-    workgroupBarrier();
-  }
+  fold_best(lane, value, id);
   if (lane == 0u) {
     sampled[group.y] = bestId[0];
   }

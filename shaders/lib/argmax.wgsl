@@ -9,3 +9,20 @@ fn is_finite(value: f32) -> bool {
 fn better(value: f32, id: u32, otherValue: f32, otherId: u32) -> bool {
   return value > otherValue || (value == otherValue && id < otherId);
 }
+
+var<workgroup> bestValue: array<f32, 64>;
+var<workgroup> bestId: array<u32, 64>;
+
+// Leaves the best of the 64 lanes' candidates in bestValue[0], bestId[0].
+fn fold_best(lane: u32, value: f32, id: u32) {
+  bestValue[lane] = value;
+  bestId[lane] = id;
+  workgroupBarrier();
+  for (var offset = 32u; offset > 0u; offset >>= 1u) {
+    if (lane < offset && better(bestValue[lane + offset], bestId[lane + offset], bestValue[lane], bestId[lane])) {
+      bestValue[lane] = bestValue[lane + offset];
+      bestId[lane] = bestId[lane + offset];
+    }
+    workgroupBarrier();
+  }
+}
