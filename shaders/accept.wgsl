@@ -1,97 +1,107 @@
-// accept.wgsl: greedy verification: keep the drafts that equal the target's own argmax, add the target's next token
-//   (Leviathan et al. 2023 at temperature 0), commit, move the length, write the record.
-// In:  targetTokens (k + 1,) u32, the target's argmax after each verified row
-// Out: state SequenceState; history (slots, contextLength + 8) u32; record RoundRecord
-// Dispatch: 1 workgroup of 1 per sequence. Overrides: none. Needs: nothing optional.
+// accept.wgsl: keep the drafts that the target accepts, add the target's next token, commit, move the length, write the
+//   record. Greedy and seeded requests accept the drafts that equal the target's own tokens; others those that
+//   reject.wgsl left (Leviathan et al. 2023).
+// In:  targetTokens u32: the target's token after each verified row; with REJECTION the one after the accepted drafts
+// Out: state SequenceState; history (slots, contextLength + 8) u32; record (sequences,) RoundRecord;
+//      adjustments (slots, V) of (output count and prompt bit, bias): committed tokens are counted
+// Dispatch: 1 workgroup of 1 per sequence. Overrides: REJECTION (1: the accepted count is in the state).
+//   Needs: nothing optional.
 // Numerics: integers only.
 // Twin: test/reference/accept.ts
-const FLAG_NOOP = 1u;
-const FLAG_NON_FINITE = 2u;
-const FLAG_PREFILL = 4u;
-const FINISH_SHIFT = 8u;
+override REJECTION: u32;
 
 struct Params {
   slot: u32,
   historyStride: u32,
-}
-
-// 64 bytes, all that a round sends to the host. Parsed by src/speculative/record.ts.
-struct RoundRecord {
-  slot: u32,
-  epoch: u32,
-  roundIndex: u32,
-  flags: u32,           // noop, non-finite, prefill; finish code from bit 8
-  draftCount: u32,      // drafts verified
-  acceptedCount: u32,   // before truncation
-  committedCount: u32,  // after truncation at a stop token or the limit
-  length: u32,
-  tokens: array<u32, 8>,
+  targetStride: u32,  // targetTokens from one sequence to the next
+  vocabSize: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> targetTokens: array<u32>;
 @group(0) @binding(2) var<storage, read_write> state: array<SequenceState>;
 @group(0) @binding(3) var<storage, read_write> history: array<u32>;
-@group(0) @binding(4) var<storage, read_write> record: RoundRecord;
+@group(0) @binding(4) var<storage, read_write> record: array<RoundRecord>;
+@group(0) @binding(5) var<storage, read_write> adjustments: array<vec2<u32>>;
 
-fn is_stop_token(token: u32) -> bool {
-  for (var i = 0u; i < state[params.slot].stopTokenCount; i += 1u) {
-    if (state[params.slot].stopTokens[i] == token) {
+fn is_stop_token(slot: u32, token: u32) -> bool {
+  for (var i = 0u; i < state[slot].stopTokenCount; i += 1u) {
+    if (state[slot].stopTokens[i] == token) {
       return true;
     }
   }
   return false;
 }
 
+fn accepted_drafts(slot: u32, first: u32, draftCount: u32) -> u32 {
+  if (REJECTION == 1u) {
+    return min(state[slot].acceptedCount, draftCount);
+  }
+  var accepted = 0u;
+  while (accepted < draftCount && state[slot].drafts[accepted] == targetTokens[first + accepted]) {
+    accepted += 1u;
+  }
+  return accepted;
+}
+
+// The i-th of the accepted drafts and the token after them.
+fn token_at(slot: u32, first: u32, accepted: u32, i: u32) -> u32 {
+  if (REJECTION == 1u) {
+    return select(targetTokens[first], state[slot].drafts[i], i < accepted);
+  }
+  return targetTokens[first + i];
+}
+
 @compute @workgroup_size(1)
-fn main() {
-  let slot = params.slot;
+fn main(@builtin(workgroup_id) group: vec3<u32>) {
+  let sequence = group.x;
+  let slot = params.slot + sequence;
+  let first = sequence * params.targetStride;
   let n = state[slot].length;
   let roundIndex = state[slot].roundIndex;
-  record.slot = slot;
-  record.epoch = state[slot].epoch;
-  record.roundIndex = roundIndex;
+  record[sequence].slot = slot;
+  record[sequence].epoch = state[slot].epoch;
+  record[sequence].roundIndex = roundIndex;
   if (state[slot].finish != RUNNING) {
-    record.flags = FLAG_NOOP | (state[slot].finish << FINISH_SHIFT);
-    record.draftCount = 0u;
-    record.acceptedCount = 0u;
-    record.committedCount = 0u;
-    record.length = n;
+    record[sequence].flags = FLAG_NOOP | (state[slot].finish << FINISH_SHIFT);
+    record[sequence].draftCount = 0u;
+    record[sequence].acceptedCount = 0u;
+    record[sequence].committedCount = 0u;
+    record[sequence].length = n;
     return;
   }
   let isPrefill = roundIndex == 0u;
   let draftCount = select(state[slot].draftCount, 0u, isPrefill);
-  var accepted = 0u;
-  while (accepted < draftCount && state[slot].drafts[accepted] == targetTokens[accepted]) {
-    accepted += 1u;
-  }
-  // The accepted drafts equal the target's tokens, and the one after them is the bonus (or the correction).
+  let accepted = accepted_drafts(slot, first, draftCount);
   var committed = 0u;
   var finish = RUNNING;
   var flags = select(0u, FLAG_PREFILL, isPrefill);
   while (committed <= accepted && finish == RUNNING) {
-    let token = targetTokens[committed];
+    let token = token_at(slot, first, accepted, committed);
     if (token == NO_TOKEN) {
       flags |= FLAG_NON_FINITE;
       finish = FINISH_LENGTH;
       break;
     }
     history[slot * params.historyStride + n + committed] = token;
+    if (state[slot].hasAdjustments != 0u) {
+      adjustments[slot * params.vocabSize + token].x += 1u;
+    }
     committed += 1u;
-    if (is_stop_token(token)) {
+    if (is_stop_token(slot, token)) {
       finish = FINISH_STOP;
     } else if (n + committed >= state[slot].limit) {
       finish = FINISH_LENGTH;
     }
   }
   for (var i = 0u; i <= accepted; i += 1u) {
-    record.tokens[i] = targetTokens[i];
+    record[sequence].tokens[i] = token_at(slot, first, accepted, i);
   }
-  record.flags = flags | (finish << FINISH_SHIFT);
-  record.draftCount = draftCount;
-  record.acceptedCount = accepted;
-  record.committedCount = committed;
-  record.length = n + committed;
+  record[sequence].flags = flags | (finish << FINISH_SHIFT);
+  record[sequence].draftCount = draftCount;
+  record[sequence].acceptedCount = accepted;
+  record[sequence].committedCount = committed;
+  record[sequence].length = n + committed;
   state[slot].length = n + committed;
   state[slot].finish = finish;
   state[slot].roundIndex = roundIndex + 1u;

@@ -18,7 +18,19 @@ struct SequenceState {
   draftPrefilled: u32,
   draftCount: u32,       // drafts proposed in this round
   stopTokenCount: u32,
-  reserved: u32,
+  topLogprobs: u32,      // most likely tokens to report, 0..20
   drafts: array<u32, 8>,
   stopTokens: array<u32, 16>,
+  inverseTemperature: f32,
+  topK: u32,               // 0: off
+  topP: f32,               // 1: off
+  minP: f32,               // 0: off
+  seedLow: u32,
+  seedHigh: u32,
+  repetitionPenalty: f32,  // 1: off
+  presencePenalty: f32,
+  frequencyPenalty: f32,
+  minNewTokens: u32,
+  acceptedCount: u32,      // by reject.wgsl, in this round
+  hasAdjustments: u32,     // 1: penalties or a bias are in `adjustments`
 }

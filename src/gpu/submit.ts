@@ -1,17 +1,26 @@
 import type { Gpu } from './device.ts';
 
-/** Encodes one compute pass (and, behind it, one copy to a staging buffer) and submits it as one command buffer. */
+/** What a submit copies to a staging buffer, one source behind the other. */
+export type Readback = { destination: GPUBuffer; sources: readonly { buffer: GPUBuffer; sizeBytes: number }[] };
+
+/** Encodes one compute pass (and, behind it, copies to a staging buffer) and submits it as one command buffer. */
 export function submitPass(
   gpu: Gpu,
   label: string,
   encode: (pass: GPUComputePassEncoder) => void,
-  copy?: { source: GPUBuffer; destination: GPUBuffer; sizeBytes: number },
+  readback?: Readback,
 ): void {
   const encoder = gpu.device.createCommandEncoder({ label });
   const pass = encoder.beginComputePass({ label });
   encode(pass);
   pass.end();
-  if (copy !== undefined) encoder.copyBufferToBuffer(copy.source, 0, copy.destination, 0, copy.sizeBytes);
+  if (readback !== undefined) {
+    let offset = 0;
+    for (const { buffer, sizeBytes } of readback.sources) {
+      encoder.copyBufferToBuffer(buffer, 0, readback.destination, offset, sizeBytes);
+      offset += sizeBytes;
+    }
+  }
   gpu.device.queue.submit([encoder.finish()]);
 }
 

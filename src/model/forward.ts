@@ -1,8 +1,6 @@
 import { createStorage, createStorageFrom } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
-import { argmaxStep, chunksOf } from '../kernels/argmax.ts';
-import { argmaxFoldStep } from '../kernels/argmax_fold.ts';
 import { attentionStep, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
@@ -22,17 +20,16 @@ import type { Linear, Weights } from './weights.ts';
  */
 export type Forward = {
   rows: GPUBuffer;
-  /** Argmax after each output row, (8,) u32. */
-  sampled: GPUBuffer;
-  /** (8, V) f32 */
+  /** Of the output rows, (8, V) f32. */
   logits: GPUBuffer;
+  vocabSize: number;
   kvCache: KvCache;
   /** Most rows of one pass. */
   rowCapacity: number;
   dispatchesPerLayer: number;
   /** Steps from the tokens to the last hidden state; matmuls in their few-rows or in their tiled form. */
   body: { few: Step[]; tile: Step[] };
-  /** Steps from the hidden state of the output rows to their argmax. */
+  /** Steps from the hidden state of the output rows to their logits. */
   head: Step[];
 };
 
@@ -71,8 +68,6 @@ export async function createForward(
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const outputHidden = f32('output hidden', maxRows, hiddenSize);
   const logits = f32('logits', maxRows, vocabSize);
-  const candidates = createStorage(gpu, `${label} candidates`, maxRows * chunksOf(vocabSize) * 8);
-  const sampled = createStorage(gpu, `${label} sampled`, maxRows * 4);
   const noBias = createStorage(gpu, `${label} no bias`, 16);
   const rotation = createStorageFrom(
     gpu,
@@ -128,13 +123,11 @@ export async function createForward(
   const head = await Promise.all([
     finalNorm,
     matmul({ weight: weights.head, bias: null }, outputHidden, logits).then(({ few }) => few),
-    argmaxStep(gpu, { rows, logits, candidates }, { vocabSize }),
-    argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }),
   ]);
   return {
     rows,
-    sampled,
     logits,
+    vocabSize,
     kvCache,
     rowCapacity,
     dispatchesPerLayer: layerSteps[0]?.length ?? 0,
@@ -145,7 +138,7 @@ export async function createForward(
 
 /**
  * Encodes a pass over the rows that `rows` holds: up to 8 share each load of the weights, more go in tiles.
- * `outputs` > 0 adds logits and argmax for that many rows from `firstOutputRow` on.
+ * `outputs` > 0 adds logits for that many rows from `firstOutputRow` on.
  */
 export function encodeForward(pass: GPUComputePassEncoder, forward: Forward, shape: PassShape, outputs: number): void {
   const body = shape.rows <= maxRows ? forward.body.few : forward.body.tile;

@@ -2,11 +2,21 @@ import { createStorage } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { acceptStep } from '../kernels/accept.ts';
+import { logprobsStep } from '../kernels/logprobs.ts';
 import { type RowsSource, rowsStep } from '../kernels/rows.ts';
 import { encodeForward, type Forward } from '../model/forward.ts';
 import { blockSize } from '../model/kv_cache.ts';
 import { MAX_DRAFT_LENGTH } from '../options.ts';
+import { LOGPROBS_BYTES } from './logprobs.ts';
 import { RECORD_BYTES } from './record.ts';
+import {
+  createDraftSteps,
+  createRejection,
+  createSampler,
+  encodeSteps,
+  type Sampler,
+  type SamplingMode,
+} from './sampler.ts';
 import type { Sequences } from './sequence.ts';
 
 /** Everything that a round of one slot dispatches, made at load. */
@@ -23,18 +33,32 @@ export type RoundPlan = {
     /** [k] */
     verify: Step[];
   };
-  accept: Step;
+  targetSampler: Sampler;
+  draftSampler: Sampler | null;
+  /** [i] = draft step i + 1 in `random` mode */
+  draftSteps: Step[][];
+  rejection: Step[];
+  acceptEqual: Step;
+  acceptCounted: Step;
+  logprobs: Step;
   record: GPUBuffer; // RoundRecord
+  recordLogprobs: GPUBuffer; // (8, 41) u32
 };
+
+/** What of a request decides which steps are encoded. */
+export type RoundMode = { sampling: SamplingMode; logprobs: boolean };
 
 export async function createRoundPlan(
   gpu: Gpu,
   { target, draft, sequences, slot }: { target: Forward; draft: Forward | null; sequences: Sequences; slot: number },
 ): Promise<RoundPlan> {
-  const { state, history, historyStride } = sequences;
+  const { state, history, historyStride, adjustments, vocabSize } = sequences;
   const record = createStorage(gpu, `record ${slot}`, RECORD_BYTES);
+  const recordLogprobs = createStorage(gpu, `record ${slot} logprobs`, LOGPROBS_BYTES);
+  const targetSampler = await createSampler(gpu, 'target', target, sequences);
+  const draftSampler = draft && (await createSampler(gpu, 'draft', draft, sequences));
   // Without a draft model no draft is taken from `sampled`, but the binding must be there.
-  const sampled = (draft ?? target).sampled;
+  const { sampled } = draftSampler ?? targetSampler;
   const rowsOf = (forward: Forward, source: RowsSource): Promise<Step> =>
     rowsStep(gpu, { state, history, sampled, rows: forward.rows }, { slot, historyStride, source });
   const prefill = (model: 'target' | 'draft', forward: Forward): RowsSource => ({
@@ -44,46 +68,119 @@ export async function createRoundPlan(
   });
   const draftLengths = Array.from({ length: MAX_DRAFT_LENGTH + 1 }, (_, k) => k);
   const steps = draft === null ? [] : draftLengths.slice(2);
-  const [prefillTarget, prefillDraft, draftFirst, draftNext, verify, accept] = await Promise.all([
-    rowsOf(target, prefill('target', target)),
-    draft && rowsOf(draft, prefill('draft', draft)),
-    draft && rowsOf(draft, { mode: 'draftFirst' }),
-    Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
-    Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
-    acceptStep(gpu, { targetTokens: target.sampled, state, history, record }, { slot, historyStride }),
+  const acceptOf = (rejection: boolean): Promise<Step> =>
+    acceptStep(
+      gpu,
+      { targetTokens: targetSampler.sampled, state, history, record, adjustments },
+      { slot, sequences: 1, historyStride, targetStride: 0, vocabSize, rejection },
+    );
+  const [rows, draftSteps, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
+    Promise.all([
+      rowsOf(target, prefill('target', target)),
+      draft && rowsOf(draft, prefill('draft', draft)),
+      draft && rowsOf(draft, { mode: 'draftFirst' }),
+      Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
+      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
+    ]),
+    draft && draftSampler ? createDraftSteps(gpu, draft, sequences, draftSampler) : [],
+    createRejection(gpu, targetSampler, draftSampler, sequences, slot),
+    acceptOf(false),
+    acceptOf(true),
+    logprobsStep(gpu, { state, logits: target.logits, record, logprobs: recordLogprobs }, { vocabSize }),
   ]);
+  const [prefillTarget, prefillDraft, draftFirst, draftNext, verify] = rows;
   return {
     target,
     draft,
     rows: { prefillTarget, prefillDraft, draftFirst, draftNext, verify },
-    accept,
+    targetSampler,
+    draftSampler,
+    draftSteps,
+    rejection,
+    acceptEqual,
+    acceptCounted,
+    logprobs,
     record,
+    recordLogprobs,
   };
 }
 
 /**
- * One round of speculative decoding (Leviathan et al. 2023, greedy): k draft steps, one target pass over k + 1 rows,
- * accept. Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes plainly.
+ * One round of speculative decoding (Leviathan et al. 2023): k draft steps, one target pass over k + 1 rows, accept.
+ * Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes plainly.
  * `lengthBound`: the host's upper bound on the committed length.
  */
-export function encodeRound(pass: GPUComputePassEncoder, plan: RoundPlan, k: number, lengthBound: number): void {
+export function encodeRound(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  k: number,
+  lengthBound: number,
+  mode: RoundMode,
+): void {
   const shape = (rows: number): PassShape => ({ rows, blocks: blocksOf(plan.target, lengthBound + k) });
-  for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1));
-  encodeVerify(pass, plan, k, shape(k + 1));
-  encodeStep(pass, plan.accept, shape(1));
+  for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1), mode.sampling);
+  encodeVerify(pass, plan, k, shape(k + 1), mode.sampling);
+  encodeAccept(pass, plan, shape(k + 1), mode);
+}
+
+/** Commits what the target chose, and reports it. */
+function encodeAccept(pass: GPUComputePassEncoder, plan: RoundPlan, shape: PassShape, mode: RoundMode): void {
+  encodeStep(pass, mode.sampling === 'random' ? plan.acceptCounted : plan.acceptEqual, shape);
+  if (mode.logprobs) encodeStep(pass, plan.logprobs, shape);
+}
+
+/** [k] = dispatches of one greedy round of k drafts, counted by encoding it for nobody. */
+export function dispatchesPerRound(plan: RoundPlan): number[] {
+  const draftLengths = plan.draft === null ? [0] : [...plan.rows.verify.keys()];
+  return draftLengths.map((k) => {
+    let count = 0;
+    const nobody = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups: () => (count += 1) };
+    encodeRound(nobody as unknown as GPUComputePassEncoder, plan, k, 1, { sampling: 'greedy', logprobs: false });
+    return count;
+  });
 }
 
 /** Draft step 1 feeds the last two committed tokens, each later step the draft before it. */
-export function encodeDraftStep(pass: GPUComputePassEncoder, plan: RoundPlan, step: number, shape: PassShape): void {
+export function encodeDraftStep(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  step: number,
+  shape: PassShape,
+  sampling: SamplingMode,
+): void {
   const rows = step === 1 ? plan.rows.draftFirst : plan.rows.draftNext[step - 2];
   encodeStep(pass, rows as Step, shape);
   encodeForward(pass, plan.draft as Forward, shape, 1);
+  const choice = sampling === 'random' ? plan.draftSteps[step - 1] : plan.draftSampler?.steps[sampling];
+  encodeSteps(pass, choice as Step[], { ...shape, rows: 1 });
 }
 
-/** The target's pass over the last committed token and k drafts. */
-export function encodeVerify(pass: GPUComputePassEncoder, plan: RoundPlan, k: number, shape: PassShape): void {
+/** The target's pass over the last committed token and k drafts, and its choice after each. */
+export function encodeVerify(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  k: number,
+  shape: PassShape,
+  sampling: SamplingMode,
+): void {
   encodeStep(pass, plan.rows.verify[k] as Step, shape);
   encodeForward(pass, plan.target, shape, k + 1);
+  encodeTargetChoice(pass, plan, shape, sampling);
+}
+
+function encodeTargetChoice(
+  pass: GPUComputePassEncoder,
+  { targetSampler, rejection }: RoundPlan,
+  shape: PassShape,
+  sampling: SamplingMode,
+): void {
+  if (sampling !== 'random') {
+    encodeSteps(pass, targetSampler.steps[sampling], shape);
+    return;
+  }
+  encodeSteps(pass, targetSampler.distribution, shape);
+  // Of all rows only one token is sampled: the one after the accepted drafts.
+  encodeSteps(pass, [...rejection, targetSampler.fold], { ...shape, rows: 1 });
 }
 
 /** Where a chunk of the prompt starts, and how many tokens it has. */
@@ -103,6 +200,7 @@ export function encodePrefill(
   plan: RoundPlan,
   { start, rows }: PrefillChunk,
   { withDraft, isLast }: { withDraft: boolean; isLast: boolean },
+  mode: RoundMode,
 ): void {
   const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
   if (withDraft) {
@@ -111,7 +209,10 @@ export function encodePrefill(
   }
   encodeStep(pass, plan.rows.prefillTarget, shape);
   encodeForward(pass, plan.target, shape, isLast ? 1 : 0);
-  if (isLast) encodeStep(pass, plan.accept, shape);
+  if (!isLast) return;
+  const output = { ...shape, rows: 1 };
+  encodeTargetChoice(pass, plan, output, mode.sampling);
+  encodeAccept(pass, plan, output, mode);
 }
 
 /** KV blocks that hold positions 0..length − 1, as far as the cache goes. */

@@ -1,6 +1,7 @@
 import { createStorage } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { spareRows } from '../model/kv_cache.ts';
+import type { ParsedSampling } from '../sampling_options.ts';
 
 /** Word index of each field of `SequenceState` (shaders/lib/state.wgsl). */
 export const stateFields = {
@@ -15,25 +16,51 @@ export const stateFields = {
   draftPrefilled: 8,
   draftCount: 9,
   stopTokenCount: 10,
+  topLogprobs: 11,
   drafts: 12,
   stopTokens: 20,
+  inverseTemperature: 36,
+  topK: 37,
+  topP: 38,
+  minP: 39,
+  seedLow: 40,
+  seedHigh: 41,
+  repetitionPenalty: 42,
+  presencePenalty: 43,
+  frequencyPenalty: 44,
+  minNewTokens: 45,
+  acceptedCount: 46,
+  hasAdjustments: 47,
 } as const;
-export const stateWords = 36;
+export const stateWords = 48;
 
-/** Most end-of-sequence tokens that the GPU compares with. */
-export const maxStopTokens = 16;
+/** Bit of an adjustment's count that marks the tokens of the prompt (shaders/warp.wgsl). */
+const promptBit = 0x8000_0000;
 
-/** Where the sequences live: their state and their committed tokens. */
+/** Where the sequences live: their state, their committed tokens, and what their requests do to the logits. */
 export type Sequences = {
   state: GPUBuffer; // (slots,) SequenceState
   history: GPUBuffer; // (slots, contextLength + 8) u32
   historyStride: number;
   contextLength: number;
+  adjustments: GPUBuffer; // (slots, V) of (output count and prompt bit, bias) u32
+  vocabSize: number;
+};
+
+/** What a sequence starts from. */
+export type SequenceStart = {
+  promptTokens: readonly number[];
+  /** Most committed tokens, prompt included. */
+  limit: number;
+  stopTokens: readonly number[];
+  sampling: ParsedSampling;
+  /** Most likely tokens to report with the logprobs, 0..20. */
+  topLogprobs: number;
 };
 
 export function createSequences(
   gpu: Gpu,
-  { slots, contextLength }: { slots: number; contextLength: number },
+  { slots, contextLength, vocabSize }: { slots: number; contextLength: number; vocabSize: number },
 ): Sequences {
   const historyStride = contextLength + spareRows;
   return {
@@ -41,29 +68,75 @@ export function createSequences(
     history: createStorage(gpu, 'history', slots * historyStride * 4),
     historyStride,
     contextLength,
+    adjustments: createStorage(gpu, 'adjustments', slots * vocabSize * 8),
+    vocabSize,
   };
+}
+
+/** Whether single tokens' logits are moved: by a penalty or a bias. */
+export function hasAdjustments({
+  repetitionPenalty,
+  presencePenalty,
+  frequencyPenalty,
+  logitBias,
+}: ParsedSampling): boolean {
+  return repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0 || logitBias.length > 0;
 }
 
 /** Starts a sequence in `slot`: writes its prompt and a fresh state behind all work submitted so far. */
 export function startSequence(
   gpu: Gpu,
-  { state, history, historyStride, contextLength }: Sequences,
+  { state, history, historyStride, contextLength, adjustments, vocabSize }: Sequences,
   slot: number,
-  {
-    promptTokens,
-    limit,
-    stopTokens,
-    epoch,
-  }: { promptTokens: readonly number[]; limit: number; stopTokens: readonly number[]; epoch: number },
+  epoch: number,
+  { promptTokens, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
 ): void {
   const words = new Uint32Array(stateWords);
+  const floats = new Float32Array(words.buffer);
+  const adjusts = hasAdjustments(sampling);
   words[stateFields.length] = promptTokens.length;
   words[stateFields.limit] = limit;
   words[stateFields.contextLength] = contextLength;
   words[stateFields.epoch] = epoch;
   words[stateFields.promptLength] = promptTokens.length;
   words[stateFields.stopTokenCount] = stopTokens.length;
+  words[stateFields.topLogprobs] = topLogprobs;
   words.set(stopTokens, stateFields.stopTokens);
-  gpu.device.queue.writeBuffer(history, slot * historyStride * 4, Uint32Array.from(promptTokens));
-  gpu.device.queue.writeBuffer(state, slot * stateWords * 4, words);
+  floats[stateFields.inverseTemperature] = sampling.temperature > 0 ? 1 / sampling.temperature : 1;
+  words[stateFields.topK] = sampling.topK;
+  floats[stateFields.topP] = sampling.topP;
+  floats[stateFields.minP] = sampling.minP;
+  const [seedLow, seedHigh] = seedWords(sampling.seed);
+  words[stateFields.seedLow] = seedLow;
+  words[stateFields.seedHigh] = seedHigh;
+  floats[stateFields.repetitionPenalty] = sampling.repetitionPenalty;
+  floats[stateFields.presencePenalty] = sampling.presencePenalty;
+  floats[stateFields.frequencyPenalty] = sampling.frequencyPenalty;
+  words[stateFields.minNewTokens] = sampling.minNewTokens;
+  words[stateFields.hasAdjustments] = Number(adjusts);
+  const { queue } = gpu.device;
+  queue.writeBuffer(history, slot * historyStride * 4, Uint32Array.from(promptTokens));
+  queue.writeBuffer(state, slot * stateWords * 4, words);
+  if (adjusts) {
+    queue.writeBuffer(adjustments, slot * vocabSize * 8, adjustmentWords(vocabSize, promptTokens, sampling.logitBias));
+  }
+}
+
+/** A seed as the two words of the generator's key; without one, fresh random words. */
+function seedWords(seed: number | null): [number, number] {
+  if (seed !== null) return [seed % 2 ** 32, Math.floor(seed / 2 ** 32)];
+  const [low, high] = crypto.getRandomValues(new Uint32Array(2));
+  return [low as number, high as number];
+}
+
+function adjustmentWords(
+  vocabSize: number,
+  promptTokens: readonly number[],
+  logitBias: readonly (readonly [number, number])[],
+): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(vocabSize * 2);
+  const floats = new Float32Array(words.buffer);
+  for (const token of promptTokens) words[token * 2] = promptBit;
+  for (const [token, bias] of logitBias) floats[token * 2 + 1] = bias;
+  return words;
 }

@@ -26,8 +26,16 @@ it('equals its twin on 60 random rounds: limits, stop tokens, the context end', 
       state: words(state),
       history: empty(64),
       record: empty(RECORD_WORDS),
+      adjustments: empty(2 * 16),
     };
-    const step = await acceptStep(device(), buffers, { slot: 0, historyStride: 64 });
+    const step = await acceptStep(device(), buffers, {
+      slot: 0,
+      sequences: 1,
+      historyStride: 64,
+      targetStride: 0,
+      vocabSize: 16,
+      rejection: false,
+    });
     run({ rows: 1, blocks: 1 }, step);
     const record = parseRecord(await readUints(buffers.record));
     const twin = accept(drafts, targetTokens, { committedLength: n, maxLength, contextLength, stopTokenIds });

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Kernel } from '../../src/gpu/kernel.ts';
 import { FINISH_CODES, FINISH_SHIFT, RECORD_BYTES, RECORD_FIELDS, RECORD_FLAGS } from '../../src/speculative/record.ts';
+import { stateFields, stateWords } from '../../src/speculative/sequence.ts';
 import { findMismatches, headerEntry, parseWgsl } from './shader_table_check.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -45,7 +46,7 @@ describe('shaders', () => {
   });
 
   it('write the record that the host parses', () => {
-    const { structs, constants } = parseWgsl(read('shaders/accept.wgsl'));
+    const { structs, constants } = parseWgsl(read('shaders/lib/record.wgsl'));
     const fields = structs.get('RoundRecord') ?? [];
     expect(Object.fromEntries(fields.map(({ name, offset }) => [name, offset / 4]))).toEqual(RECORD_FIELDS);
     expect(fields.at(-1)).toEqual({ name: 'tokens', type: 'array<u32, 8>', offset: RECORD_BYTES - 32 });
@@ -55,12 +56,19 @@ describe('shaders', () => {
       FLAG_PREFILL: RECORD_FLAGS.prefill,
       FINISH_SHIFT,
     });
-    const state = parseWgsl(read('shaders/lib/state.wgsl')).constants;
-    expect(Object.fromEntries(state)).toMatchObject({
+    const state = parseWgsl(read('shaders/lib/state.wgsl'));
+    expect(Object.fromEntries(state.constants)).toMatchObject({
       RUNNING: FINISH_CODES.running,
       FINISH_STOP: FINISH_CODES.stop,
       FINISH_LENGTH: FINISH_CODES.length,
     });
+  });
+
+  it('read the sequence state that the host writes', () => {
+    const fields = parseWgsl(read('shaders/lib/state.wgsl')).structs.get('SequenceState') ?? [];
+    const offsets = Object.fromEntries(fields.map(({ name, offset }) => [name, offset / 4]));
+    expect(offsets).toEqual(stateFields);
+    expect(stateWords).toBe(Math.max(...Object.values(stateFields)) + 1);
   });
 
   // The GPU tests compile every variant; this finds a slip in seconds where the tool is installed, and costs nothing elsewhere.

@@ -1,0 +1,64 @@
+import argmaxLibCode from '../../shaders/lib/argmax.wgsl?raw';
+import probabilityCode from '../../shaders/lib/probability.wgsl?raw';
+import randomCode from '../../shaders/lib/random.wgsl?raw';
+import stateCode from '../../shaders/lib/state.wgsl?raw';
+import rejectCode from '../../shaders/reject.wgsl?raw';
+import { createParams } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+
+export const reject: Kernel = {
+  name: 'reject',
+  code: stateCode + argmaxLibCode + randomCode + probabilityCode + rejectCode,
+  bindings: [
+    { name: 'params', kind: 'uniform' },
+    { name: 'targetWarped', kind: 'read' },
+    { name: 'targetDistributions', kind: 'read' },
+    { name: 'draftWarped', kind: 'read' },
+    { name: 'draftDistributions', kind: 'read' },
+    { name: 'state', kind: 'write' },
+  ],
+  overrides: [],
+  params: [
+    { name: 'slot', type: 'u32' },
+    { name: 'targetVocabSize', type: 'u32' },
+    { name: 'draftVocabSize', type: 'u32' },
+    { name: 'targetStride', type: 'u32' },
+    { name: 'draftStride', type: 'u32' },
+  ],
+};
+
+/** The distributions of a round on both sides: (rows, V) f32 and (rows, 4) f32. */
+export type RoundDistributions = {
+  targetWarped: GPUBuffer;
+  targetDistributions: GPUBuffer;
+  draftWarped: GPUBuffer;
+  draftDistributions: GPUBuffer;
+};
+
+/** Where the rows of a round lie. `sequences` run at once, from `slot` on, their rows a stride apart. */
+export type RoundShape = {
+  slot: number;
+  sequences: number;
+  targetVocabSize: number;
+  draftVocabSize: number;
+  targetStride: number;
+  draftStride: number;
+};
+
+/** state.acceptedCount of each sequence */
+export async function rejectStep(
+  gpu: Gpu,
+  buffers: RoundDistributions & { state: GPUBuffer },
+  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride }: RoundShape,
+): Promise<Step> {
+  const pipeline = await createPipeline(gpu, reject, {});
+  const fields = [slot, targetVocabSize, draftVocabSize, targetStride, draftStride];
+  const params = createParams(gpu, 'reject params', fields);
+  return {
+    label: 'reject',
+    bindGroup: createBindGroup(gpu, reject, { params, ...buffers }),
+    pipeline: () => pipeline,
+    grid: () => [sequences, 1, 1],
+  };
+}
