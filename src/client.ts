@@ -1,6 +1,12 @@
 import { wrap } from 'comlink';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
-import { parseCostOptions, parseEngineOptions, parseGenerateOptions, parsePrompt } from './options.ts';
+import {
+  parseCostOptions,
+  parseEngineOptions,
+  parseGenerateOptions,
+  parsePrompt,
+  toGenerateOptions,
+} from './options.ts';
 import { createRun } from './run.ts';
 import type { Engine, EngineInfo, EngineOptions } from './types.ts';
 import type { LoadRequest, WorkerSession } from './worker_api.ts';
@@ -49,8 +55,10 @@ function makeEngine(connection: Connection, info: EngineInfo): Engine {
     info,
 
     generate(rawPrompt, rawOptions) {
-      const { signal, ...options } = parseGenerateOptions(rawOptions, { hasDraft: info.draft !== null });
-      const { vocabSize } = info.target;
+      const { vocabSize, eosTokenIds } = info.target;
+      const parsed = parseGenerateOptions(rawOptions, { hasDraft: info.draft !== null, vocabSize, eosTokenIds });
+      const { signal } = parsed;
+      const options = toGenerateOptions(parsed);
       const prompt = parsePrompt(rawPrompt, { vocabSize, contextLength: info.contextLength });
       const control = createRun();
       const runId = connection.addRun(control);

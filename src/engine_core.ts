@@ -10,15 +10,19 @@ import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
 import { checkWeightLimits, uploadWeights, type Weights } from './model/weights.ts';
 import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
+import { createRun } from './run.ts';
+import { MAX_STOP_TOKENS } from './sampling_options.ts';
 import { measureCosts } from './speculative/costs.ts';
 import { type Decoder, decode } from './speculative/decode.ts';
+import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
 import { createMetrics, prometheusText } from './speculative/metrics.ts';
 import { RECORD_BYTES } from './speculative/record.ts';
 import { createRequest, type Request } from './speculative/request.ts';
-import { createRoundPlan } from './speculative/round.ts';
-import { createSequences, maxStopTokens } from './speculative/sequence.ts';
+import { createRoundPlan, dispatchesPerRound } from './speculative/round.ts';
+import { greedySampling } from './speculative/sampler.ts';
+import { createSequences } from './speculative/sequence.ts';
 import { finishLine } from './speculative/stats.ts';
-import type { Engine, EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
+import type { Engine, EngineInfo, GenerateRun, ModelInfo, TokenizerLike } from './types.ts';
 
 /** The default `contextLength` never exceeds this: the KV cache grows with it. */
 const defaultContextLimit = 4096;
@@ -84,17 +88,25 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
       }),
     ),
   );
-  const sequences = createSequences(gpu, { slots: 1, contextLength });
+  const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize: target.config.vocabSize });
   const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
   const plan = await createRoundPlan(gpu, { target: targetForward, draft: draftForward, sequences, slot: 0 });
-  const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES);
+  const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES);
   const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: options.roundsInFlight, epoch: 0 };
   // One short request of each kind: drivers finish compiling at the first dispatch.
   for (const draftLength of draft === null ? [0] : [0, 1, 3]) {
     const limit = Math.min(contextLength, 3);
     await decode(
       decoder,
-      { promptTokens: [0], limit, stopTokens: [], draftLength },
+      {
+        promptTokens: [0],
+        limit,
+        stopTokens: [],
+        sampling: greedySampling,
+        logprobs: false,
+        topLogprobs: 0,
+        draftLength,
+      },
       () => {},
       () => options.signal?.aborted ?? false,
     );
@@ -115,6 +127,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
       draft: models[1] ?? null,
       contextLength,
       roundsInFlight: options.roundsInFlight,
+      dispatchesPerRound: dispatchesPerRound(plan),
       gpuBytes: gpu.bytes,
     },
   };
@@ -151,23 +164,28 @@ function serve(
   return {
     info: { ...info, loadTimeMs },
     generate(prompt, raw) {
-      if (disposed) throw disposedError();
-      const { maxNewTokens, draftLength, signal } = parseGenerateOptions(raw, { hasDraft: info.draft !== null });
+      const parsedOptions = parseGenerateOptions(raw, {
+        hasDraft: info.draft !== null,
+        vocabSize: config.vocabSize,
+        eosTokenIds: config.eosTokenIds,
+      });
       const facts = { vocabSize: config.vocabSize, contextLength };
       const parsed = parsePrompt(prompt, facts);
-      const promptTokens = parsePrompt(
-        typeof parsed === 'string' ? tokenizer.encode(parsed) : parsed,
-        facts,
-      ) as number[];
+      // What only the tokenizer or time can tell fails the run, as it does across a worker.
+      if (disposed) return failedRun(disposedError());
+      let promptTokens: number[];
+      try {
+        promptTokens = parsePrompt(typeof parsed === 'string' ? tokenizer.encode(parsed) : parsed, facts) as number[];
+      } catch (error) {
+        return failedRun(error);
+      }
       requestCount += 1;
       const request = createRequest(
         {
+          ...parsedOptions,
           id: `request-${requestCount}`,
           promptTokens,
-          limit: Math.min(contextLength, promptTokens.length + maxNewTokens),
-          stopTokens: config.eosTokenIds,
-          draftLength,
-          signal,
+          limit: Math.min(contextLength, promptTokens.length + parsedOptions.maxNewTokens),
         },
         {
           tokenizer,
@@ -218,6 +236,12 @@ function serve(
 const disposedError = () =>
   new EngineDisposedError('The engine was disposed. Create a new one with createEngine() to go on.');
 
+function failedRun(error: unknown): GenerateRun {
+  const { run, fail } = createRun();
+  fail(error);
+  return run;
+}
+
 function contextLengthOf(files: readonly ModelFiles[], asked: number | null): number {
   const longest = Math.min(...files.map(({ config }) => config.maxContextLength));
   if (asked === null) return Math.min(longest, defaultContextLimit);
@@ -229,9 +253,9 @@ function contextLengthOf(files: readonly ModelFiles[], asked: number | null): nu
 }
 
 function checkStopTokens({ url, config }: ModelFiles): void {
-  if (config.eosTokenIds.length <= maxStopTokens) return;
+  if (config.eosTokenIds.length <= MAX_STOP_TOKENS) return;
   throw new UnsupportedModelError(
-    `Expected at most ${maxStopTokens} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
+    `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
   );
 }
 
@@ -257,6 +281,7 @@ function modelInfo({ url, config }: ModelFiles, weights: Weights, forward: Forwa
     layerCount: config.layerCount,
     hiddenSize: config.hiddenSize,
     vocabSize: config.vocabSize,
+    eosTokenIds: [...config.eosTokenIds],
     maxContextLength: config.maxContextLength,
     weightBytes: weights.sizeBytes,
     dispatchesPerPass: dispatchesPerPass(forward),

@@ -27,10 +27,12 @@ export type {
   GenerateResult,
   GenerateRun,
   LoadProgress,
+  Logprob,
   MetaInfo,
   ModelInfo,
   RequestStats,
   Round,
   RoundPhase,
   RoundStats,
+  TokenLogprob,
 } from './types.ts';

@@ -3,7 +3,25 @@
  * Nothing here trusts its input: it may be of any type, and reading it may throw.
  */
 import { InvalidOptionError } from './errors.ts';
-import type { LoadProgress } from './types.ts';
+import { ENGINE_KEYS, GENERATE_KEYS, readOptions } from './option_names.ts';
+import {
+  booleanOption,
+  expected,
+  type GivenOptions,
+  integerOption,
+  reading,
+  textOption,
+  tokenId,
+} from './option_values.ts';
+import {
+  logprobsOptions,
+  type ParsedLogprobs,
+  type ParsedSampling,
+  type ParsedStops,
+  samplingOptions,
+  stopOptions,
+} from './sampling_options.ts';
+import type { GenerateOptions, LoadProgress } from './types.ts';
 
 /** Longest draft: one pass verifies at most 8 rows, the drafts and the token before them. */
 export const MAX_DRAFT_LENGTH = 7;
@@ -30,215 +48,18 @@ export type ParsedEngineOptions = {
 };
 
 /** GenerateOptions, checked and complete. */
-export type ParsedGenerateOptions = {
-  maxNewTokens: number;
-  draftLength: number;
-  signal: AbortSignal | null;
-};
+export type ParsedGenerateOptions = ParsedStops &
+  ParsedLogprobs & {
+    maxNewTokens: number;
+    draftLength: number;
+    sampling: ParsedSampling;
+    signal: AbortSignal | null;
+  };
 
-const ENGINE_KEYS = [
-  'target',
-  'draft',
-  'contextLength',
-  'roundsInFlight',
-  'modelName',
-  'metricsPrefix',
-  'logMetrics',
-  'onProgress',
-  'signal',
-] as const;
-const GENERATE_KEYS = ['maxNewTokens', 'draftLength', 'signal'] as const;
+/** What the options of `generate` are checked against. */
+export type GenerateFacts = { hasDraft: boolean; vocabSize: number; eosTokenIds: readonly number[] };
 
-/** What other libraries call our options, in lower case and without separators. */
-const FOREIGN_NAMES = new Map<string, string>([
-  ['maxtokens', 'maxNewTokens'],
-  ['maxcompletiontokens', 'maxNewTokens'],
-  ['maxlength', 'maxNewTokens'],
-  ['npredict', 'maxNewTokens'],
-  ['k', 'draftLength'],
-  ['numspeculativetokens', 'draftLength'],
-  ['specnumsteps', 'draftLength'],
-  ['speculativenumsteps', 'draftLength'],
-  ['speculativenumdrafttokens', 'draftLength'],
-  ['numassistanttokens', 'draftLength'],
-  ['draftmax', 'draftLength'],
-  ['draftmodel', 'draft'],
-  ['assistantmodel', 'draft'],
-  ['speculativemodel', 'draft'],
-  ['speculativedraftmodelpath', 'draft'],
-  ['model', 'target'],
-  ['modelpath', 'target'],
-  ['targetmodel', 'target'],
-  ['modelurl', 'target'],
-  ['nctx', 'contextLength'],
-  ['maxmodellen', 'contextLength'],
-  ['contextsize', 'contextLength'],
-  ['contextwindowsize', 'contextLength'],
-  ['servedmodelname', 'modelName'],
-  ['abortsignal', 'signal'],
-  ['progresscallback', 'onProgress'],
-  ['initprogresscallback', 'onProgress'],
-]);
-
-/** Sampling parameters of other libraries: there is nothing to suggest for them but to leave them out. */
-const SAMPLING_NAMES = new Set(['temperature', 'topk', 'topp', 'minp', 'seed', 'dosample', 'repetitionpenalty']);
-
-/** A value in words, for messages. Never throws, whatever the value does when touched. */
-function inWords(value: unknown): string {
-  try {
-    if (value === undefined) return 'nothing';
-    if (value === null) return 'null';
-    if (typeof value === 'string') {
-      const shown = value.length > 60 ? `${value.slice(0, 60)}…` : value;
-      return `the string ${JSON.stringify(shown)}`;
-    }
-    if (typeof value === 'bigint') return `the BigInt ${value}n`;
-    if (Object.is(value, -0)) return '-0';
-    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-    if (typeof value === 'symbol') return 'a symbol';
-    if (typeof value === 'function') return 'a function';
-    if (Array.isArray(value)) return `an array of length ${value.length}`;
-    const prototype: unknown = Object.getPrototypeOf(value);
-    if (prototype === null || Object.getPrototypeOf(prototype) === null) return 'a plain object';
-    const name: unknown = (prototype as { constructor?: { name?: unknown } }).constructor?.name;
-    return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an object';
-  } catch {
-    return 'an object that cannot be read';
-  }
-}
-
-function expected(option: string, what: string, got: unknown, remedy = ''): InvalidOptionError {
-  const end = remedy === '' ? '' : ` ${remedy}`;
-  return new InvalidOptionError(`Expected \`${option}\` to be ${what}, got ${inWords(got)}.${end}`);
-}
-
-/** Runs code that touches the caller's objects; getters and proxies may throw anything. */
-function reading<T>(what: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof InvalidOptionError) throw error;
-    let reason = '';
-    try {
-      reason = `: ${error instanceof Error ? error.message : String(error)}`;
-    } catch {
-      // An error that cannot be printed has nothing to add.
-    }
-    throw new InvalidOptionError(`Expected ${what} to be readable, but reading it threw${reason}. Pass plain values.`);
-  }
-}
-
-/** Edits (insert, delete, replace, swap of neighbours) between two short strings. */
-function editDistance(a: string, b: string): number {
-  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
-  for (let i = 1; i <= a.length; i += 1) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      let cost = Math.min(
-        rows[i - 1]![j]! + 1,
-        row[j - 1]! + 1,
-        rows[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1),
-      );
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        cost = Math.min(cost, rows[i - 2]![j - 2]! + 1);
-      }
-      row.push(cost);
-    }
-    rows.push(row);
-  }
-  return rows[a.length]![b.length]!;
-}
-
-/** Lower case without separators: `max_new_tokens`, `MaxNewTokens` and `max-new-tokens` are one word. */
-function squash(name: string): string {
-  return name.replace(/[_\-\s]/g, '').toLowerCase();
-}
-
-function closestKey(key: string, allowed: readonly string[]): string | null {
-  if (key.length > 64) return null;
-  const word = squash(key);
-  const sameWord = allowed.find((name) => squash(name) === word);
-  if (sameWord !== undefined) return sameWord;
-  const foreign = FOREIGN_NAMES.get(word);
-  if (foreign !== undefined && allowed.includes(foreign)) return foreign;
-  const ranked = allowed
-    .map((name) => ({ name, distance: editDistance(word, squash(name)) }))
-    // A third of the letters wrong is a typing error; more is another word.
-    .filter(({ name, distance }) => distance <= Math.max(1, Math.floor(name.length / 3)))
-    .sort((a, b) => a.distance - b.distance);
-  return ranked[0]?.name ?? null;
-}
-
-function unknownOption(key: string, call: string, allowed: readonly string[], foreignCall: string): InvalidOptionError {
-  const start = `Unknown option \`${key.length > 64 ? `${key.slice(0, 64)}…` : key}\``;
-  const suggestion = closestKey(key, allowed);
-  if (suggestion !== null) return new InvalidOptionError(`${start}; did you mean \`${suggestion}\`?`);
-  if (SAMPLING_NAMES.has(squash(key))) {
-    return new InvalidOptionError(`${start}: this version decodes greedily and has no sampling. Leave it out.`);
-  }
-  const otherKeys = call === 'createEngine()' ? GENERATE_KEYS : ENGINE_KEYS;
-  const elsewhere = closestKey(key, otherKeys);
-  if (elsewhere !== null) {
-    return new InvalidOptionError(`${start} of ${call}: \`${elsewhere}\` is an option of ${foreignCall}.`);
-  }
-  return new InvalidOptionError(`${start} of ${call}. Expected one of ${allowed.map((k) => `\`${k}\``).join(', ')}.`);
-}
-
-/** Copies the known options out of what the caller passed, reading each once; a value of undefined means not given. */
-function readOptions(
-  raw: unknown,
-  call: 'createEngine()' | 'generate()' | 'measureCosts()',
-  allowed: readonly string[],
-): Map<string, unknown> {
-  const what = `the options of ${call}`;
-  return reading(what, () => {
-    const prototype: unknown = typeof raw === 'object' && raw !== null ? Object.getPrototypeOf(raw) : undefined;
-    // Object.prototype of any realm: the one prototype without a prototype of its own.
-    const isPlain =
-      prototype === null ||
-      (prototype !== undefined && !Array.isArray(raw) && Object.getPrototypeOf(prototype) === null);
-    if (!isPlain) {
-      const example = call === 'createEngine()' ? "{ target: 'models/target/' }" : '{ maxNewTokens: 100 }';
-      throw new InvalidOptionError(
-        `Expected ${what} to be a plain object, got ${inWords(raw)}. Pass options as ${example}.`,
-      );
-    }
-    const options = new Map<string, unknown>();
-    for (const key of Reflect.ownKeys(raw as object)) {
-      if (typeof key !== 'string' || !allowed.includes(key)) {
-        throw unknownOption(String(key), call, allowed, call === 'createEngine()' ? 'generate()' : 'createEngine()');
-      }
-      const value = reading(`\`${key}\``, () => (raw as Record<string, unknown>)[key]);
-      if (value !== undefined) options.set(key, value);
-    }
-    return options;
-  });
-}
-
-function integerOption(
-  options: Map<string, unknown>,
-  key: string,
-  range: { min: number; max?: number },
-  remedy = '',
-): number | undefined {
-  const value = options.get(key);
-  if (value === undefined) return undefined;
-  const { min, max = Number.MAX_SAFE_INTEGER } = range;
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min || value > max) {
-    const what = range.max === undefined ? `an integer from ${min} up` : `an integer from ${min} to ${max}`;
-    throw expected(key, what, value, remedy);
-  }
-  return value + 0; // -0 becomes 0
-}
-
-function textOption(options: Map<string, unknown>, key: string, what: string, remedy = ''): string | undefined {
-  const value = options.get(key);
-  if (value === undefined) return undefined;
-  if (typeof value !== 'string' || value.trim() === '') throw expected(key, what, value, remedy);
-  return value;
-}
-
-function signalOption(options: Map<string, unknown>): AbortSignal | null {
+function signalOption(options: GivenOptions): AbortSignal | null {
   const value = options.get('signal');
   if (value === undefined) return null;
   // By shape, not by class: a signal may come from an iframe or a polyfill.
@@ -297,10 +118,6 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
       "For example 'sglang:'.",
     );
   }
-  const logMetrics = options.get('logMetrics') ?? false;
-  if (options.get('logMetrics') === null || typeof logMetrics !== 'boolean') {
-    throw expected('logMetrics', 'true or false', options.get('logMetrics'));
-  }
   const onProgress = options.get('onProgress') ?? null;
   if (options.get('onProgress') === null || (onProgress !== null && typeof onProgress !== 'function')) {
     throw expected('onProgress', 'a function', options.get('onProgress'), 'Leave it out to hear nothing.');
@@ -313,7 +130,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,
     modelName: textOption(options, 'modelName', 'a name, not empty') ?? nameOfUrl(target),
     metricsPrefix: prefix,
-    logMetrics,
+    logMetrics: booleanOption(options, 'logMetrics') ?? false,
     onProgress: onProgress as ParsedEngineOptions['onProgress'],
     signal: signalOption(options),
     extras: Object.fromEntries([...options].filter(([key]) => extraKeys.includes(key))),
@@ -321,7 +138,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 }
 
 /** The options of one `generate` call; undefined means none. */
-export function parseGenerateOptions(raw: unknown, facts: { hasDraft: boolean }): ParsedGenerateOptions {
+export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): ParsedGenerateOptions {
   const options = readOptions(raw === undefined ? {} : raw, 'generate()', GENERATE_KEYS);
   const draftLength = integerOption(options, 'draftLength', { min: 0, max: MAX_DRAFT_LENGTH });
   if (draftLength !== undefined && draftLength > 0 && !facts.hasDraft) {
@@ -330,17 +147,28 @@ export function parseGenerateOptions(raw: unknown, facts: { hasDraft: boolean })
         'Give `draft` to createEngine(), or leave `draftLength` out.',
     );
   }
+  const maxNewTokens =
+    integerOption(
+      options,
+      'maxNewTokens',
+      { min: 1 },
+      'To generate until the context is full, pass the context length.',
+    ) ?? DEFAULT_MAX_NEW_TOKENS;
   return {
-    maxNewTokens:
-      integerOption(
-        options,
-        'maxNewTokens',
-        { min: 1 },
-        'To generate until the context is full, pass the context length.',
-      ) ?? DEFAULT_MAX_NEW_TOKENS,
+    maxNewTokens,
     draftLength: draftLength ?? (facts.hasDraft ? DEFAULT_DRAFT_LENGTH : 0),
+    sampling: samplingOptions(options, { vocabSize: facts.vocabSize, maxNewTokens }),
+    ...stopOptions(options, facts),
+    ...logprobsOptions(options),
     signal: signalOption(options),
   };
+}
+
+/** The same options as a caller writes them, plain and cloneable: `parseGenerateOptions` gives them back unchanged. */
+export function toGenerateOptions(parsed: ParsedGenerateOptions): Omit<GenerateOptions, 'signal'> {
+  const { signal, stopTokens, sampling, ...options } = parsed;
+  const { seed, logitBias, ...others } = sampling;
+  return { ...options, ...others, logitBias: new Map(logitBias), ...(seed === null ? {} : { seed }) };
 }
 
 /** The options of `measureCosts`, filled in; undefined means none. */
@@ -378,12 +206,7 @@ export function parsePrompt(raw: unknown, facts: { vocabSize: number; contextLen
     }
     const checked: number[] = [];
     for (let i = 0; i < tokenCount; i += 1) {
-      const token = tokens[i];
-      if (typeof token !== 'number' || !Number.isInteger(token) || token < 0 || token >= facts.vocabSize) {
-        const remedy = 'Use the tokenizer of the target model.';
-        throw expected(`prompt[${i}]`, `a token id from 0 to ${facts.vocabSize - 1}`, token, remedy);
-      }
-      checked.push(token + 0); // -0 becomes 0
+      checked.push(tokenId(`prompt[${i}]`, tokens[i], facts.vocabSize));
     }
     return checked;
   });

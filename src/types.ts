@@ -29,15 +29,65 @@ export type EngineOptions = {
   signal?: AbortSignal;
 };
 
-/** Options of one `generate` call. */
+/**
+ * Options of one `generate` call. Each token is chosen from the target's logits in this order: repetition penalty,
+ * presence and frequency penalty, bias, temperature, `topK`, `topP`, `minP`. Tokens that tie with the last one kept by
+ * a filter are kept too. Draft and target are treated alike, so speculation changes no distribution.
+ */
 export type GenerateOptions = {
   /** Most tokens to emit, 1 and up. Default 256. Generation also ends where the context is full. */
   maxNewTokens?: number;
+  /**
+   * Tokens before which no end-of-sequence token and none of `stopTokenIds` is chosen, 0 to `maxNewTokens`. Default 0.
+   * `stop` strings end a request at any time.
+   */
+  minNewTokens?: number;
   /** Draft tokens per round (k), 0 to 7; 0 decodes plainly. Default 3, or 0 without a draft model. */
   draftLength?: number;
+  /** Divides the logits, 0 to 100; 0 (the default, and anything below 0.0001) takes the most likely token (greedy). */
+  temperature?: number;
+  /** Samples among the k most likely tokens (Fan et al. 2018); 0 (the default) for all. */
+  topK?: number;
+  /** Samples among the most likely tokens that together hold this probability (nucleus, Holtzman et al. 2020); above 0, to 1 (the default) for all. */
+  topP?: number;
+  /** Samples among the tokens of at least this share of the most likely one's probability (Nguyen et al. 2024); 0 (the default) for all, to 1. */
+  minP?: number;
+  /**
+   * 0 to 2⁵³ − 1. The same seed, prompt and options give the same text, whatever the draft (Gumbel coupling,
+   * arXiv:2408.07978). Default: none; every call draws anew, and a few more drafts are accepted (Leviathan et al. 2023).
+   */
+  seed?: number;
+  /** Divides positive and multiplies negative logits of tokens in prompt or output (CTRL, Keskar et al. 2019); 0.01 to 100, 1 (the default) for off. */
+  repetitionPenalty?: number;
+  /** Subtracted from the logit of each token that is in the output, −2 to 2. Default 0. As in the OpenAI API. */
+  presencePenalty?: number;
+  /** Subtracted from a token's logit once for each time it is in the output, −2 to 2. Default 0. As in the OpenAI API. */
+  frequencyPenalty?: number;
+  /** Added to logits, −100 to 100 by token id. Default none. As in the OpenAI API. */
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
+  /**
+   * Ends the request as soon as the text contains this string, or one of up to 16; it is not in the text. The one
+   * that is complete first counts, of those complete at the same character the longest. Text that may be the beginning
+   * of one is held back. Default none.
+   */
+  stop?: string | readonly string[];
+  /** Tokens that end the request as an end-of-sequence token does: counted, not in the text. At most 16, those included. Default none. */
+  stopTokenIds?: readonly number[];
+  /** Does not end at the model's end-of-sequence tokens. Default false. */
+  ignoreEos?: boolean;
+  /** Gives the log-probability of each emitted token. Default false. */
+  logprobs?: boolean;
+  /** Gives this many of the most likely tokens beside each emitted one, 0 (the default) to 20. Needs `logprobs`. */
+  topLogprobs?: number;
   /** Aborts the request: the run ends with what it has, `finish_reason` `abort`. */
   signal?: AbortSignal;
 };
+
+/** Natural logarithm of a probability under the model itself: before penalties, bias, temperature and filters. */
+export type Logprob = { token: number; logprob: number };
+
+/** An emitted token, and the `topLogprobs` most likely ones in its place, descending; the emitted one need not be among them. */
+export type TokenLogprob = Logprob & { top: Logprob[] };
 
 /** How a round came to its tokens: the prompt's pass, a pass that verified drafts, or a plain one-token pass. */
 export type RoundPhase = 'prefill' | 'verify' | 'plain';
@@ -61,16 +111,18 @@ export type RoundStats = {
 export type Round = {
   /** Text made visible by this round. Never splits a UTF-8 sequence; special tokens are not in it. */
   text: string;
-  /** Token ids of this round; an end-of-sequence token, if any, is the last. The first `acceptedCount` were drafted. */
+  /** Token ids of this round; the one that ended the request, if any, is the last. The first `acceptedCount` were drafted. */
   tokens: number[];
-  /** `pieces[i]` is the text made visible by `tokens[i]` (empty while a character is incomplete); they concatenate to `text`. */
+  /** `pieces[i]` is the text made visible by `tokens[i]` (empty while a character is incomplete, or may belong to a stop string); they concatenate to `text`. */
   pieces: string[];
+  /** One for each of `tokens`; present when the option `logprobs` asked for it. */
+  logprobs?: TokenLogprob[];
   stats: RoundStats;
 };
 
-/** Why a request ended, spelled as SGLang does. `matched` is the token id that stopped it. */
+/** Why a request ended, spelled as SGLang does. `matched` is the token id, or the `stop` string, that stopped it. */
 export type FinishReason =
-  | { type: 'stop'; matched: number }
+  | { type: 'stop'; matched: number | string }
   | { type: 'length'; length: number }
   | { type: 'abort'; message: string };
 
@@ -79,7 +131,7 @@ export type MetaInfo = {
   id: string;
   finish_reason: FinishReason;
   prompt_tokens: number;
-  /** Emitted tokens, an end-of-sequence token included. */
+  /** Emitted tokens, the one that ended the request included. */
   completion_tokens: number;
   /** Prompt tokens whose keys and values were reused from an earlier request. */
   cached_tokens: number;
@@ -128,9 +180,12 @@ export type RequestStats = {
 
 /** All that a finished (or aborted) request produced. */
 export type GenerateResult = {
+  /** The text of all rounds. After an abort it may have a little more: what was held back for the next token to decide. */
   text: string;
-  /** Emitted ids, an end-of-sequence token included. */
+  /** Emitted ids, the one that ended the request included. */
   tokens: number[];
+  /** One for each of `tokens`; present when the option `logprobs` asked for it. */
+  logprobs?: TokenLogprob[];
   stats: RequestStats;
   meta_info: MetaInfo;
 };
@@ -152,6 +207,8 @@ export type ModelInfo = {
   layerCount: number;
   hiddenSize: number;
   vocabSize: number;
+  /** Generation ends at any of these, unless `ignoreEos`. */
+  eosTokenIds: number[];
   /** The model's own maximum, in tokens. */
   maxContextLength: number;
   /** Bytes of weights on the GPU. */
@@ -182,6 +239,8 @@ export type EngineInfo = {
   draft: ModelInfo | null;
   contextLength: number;
   roundsInFlight: number;
+  /** [k] = compute dispatches of one round of k drafts: draft steps, target pass, accept. Only [0] without a draft model. */
+  dispatchesPerRound: number[];
   loadTimeMs: number;
   /** All GPU buffers of the engine, in bytes. */
   gpuBytes: number;
@@ -197,7 +256,7 @@ export type CostReport = {
   c: number | null;
   /** v[M−1] = target pass over M rows / over 1 row, M = 1..8. */
   v: number[];
-  /** Half of the interquartile range over the samples, relative to the median, per M. */
+  /** Median distance of the samples from their median, relative to it, per M. */
   vSpread: number[];
   /** Samples per figure. */
   sampleCount: number;

@@ -17,7 +17,7 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 1;
+export const workerProtocol = 2;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };

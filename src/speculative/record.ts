@@ -145,6 +145,17 @@ export function parseRecord(words: Uint32Array): RoundRecord {
   };
 }
 
+/** The record as if its round had ended the request with its first `tokenCount` tokens: what was accepted stays. */
+export function cutRecord(record: EmittedRecord, tokenCount: number): EmittedRecord {
+  return {
+    ...record,
+    finish: 'stop',
+    committedCount: tokenCount,
+    length: record.length - record.committedCount + tokenCount,
+    tokens: record.tokens.slice(0, tokenCount),
+  };
+}
+
 /** The words that a GPU would have written for this record; tokens past the committed ones are 0. */
 export function encodeRecord(record: RoundRecord): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(RECORD_WORDS);

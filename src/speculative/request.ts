@@ -1,20 +1,22 @@
 import { NonFiniteLogitsError } from '../errors.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
+import type { ParsedGenerateOptions } from '../options.ts';
 import { createRun, type RunControl } from '../run.ts';
-import type { FinishReason, GenerateResult, Round } from '../types.ts';
+import type { FinishReason, GenerateResult, Round, TokenLogprob } from '../types.ts';
 import { type Decoder, decode } from './decode.ts';
 import { addRequest, addRound, type Metrics } from './metrics.ts';
-import type { EmittedRecord } from './record.ts';
+import { cutRecord, type EmittedRecord } from './record.ts';
 import { addRecord, createRequestCounters, metaInfo, requestStats, roundStats } from './stats.ts';
+import { createStopSearch } from './stop_strings.ts';
 
-export type RequestFacts = {
+export type RequestFacts = Pick<
+  ParsedGenerateOptions,
+  'draftLength' | 'sampling' | 'stop' | 'stopTokens' | 'logprobs' | 'topLogprobs' | 'signal'
+> & {
   id: string;
   promptTokens: readonly number[];
   /** Most committed tokens, prompt included. */
   limit: number;
-  stopTokens: readonly number[];
-  draftLength: number;
-  signal: AbortSignal | null;
 };
 
 /** One `generate` call: its run, and what turns records into rounds, text and statistics. */
@@ -24,7 +26,7 @@ export type Request = RunControl & {
 };
 
 export function createRequest(
-  { id, promptTokens, limit, stopTokens, draftLength, signal }: RequestFacts,
+  { id, promptTokens, limit, signal, stop, ...options }: RequestFacts,
   {
     tokenizer,
     metrics,
@@ -34,7 +36,9 @@ export function createRequest(
   const control = createRun();
   const counters = createRequestCounters();
   const textStream = tokenizer.createTextStream();
+  const stopSearch = createStopSearch(stop);
   const tokens: number[] = [];
+  const logprobs: TokenLogprob[] = [];
   let text = '';
   let ended = false;
   const calledAt = performance.now();
@@ -52,6 +56,7 @@ export function createRequest(
     const result: GenerateResult = {
       text,
       tokens,
+      ...(options.logprobs && { logprobs }),
       stats: requestStats(counters, {
         queueTimeMs: begun - calledAt,
         timeToFirstTokenMs: first - begun,
@@ -75,13 +80,33 @@ export function createRequest(
     signal?.removeEventListener('abort', onAbort);
     control.fail(error);
   };
-  const abort = (message: string): void => end({ type: 'abort', message });
+  const abort = (message: string): void => {
+    if (ended) return;
+    // No round will show what was held back: it may come at any time, and rounds are of records.
+    const { released, matched } = stopSearch.push(textStream.flush());
+    text += matched === null ? released + stopSearch.flush() : released;
+    end({ type: 'abort', message });
+  };
   const onAbort = (): void => abort(messageOf(signal?.reason));
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
   control.onCancel(() => abort('the consumer left the iteration'));
 
-  const onRecord = (record: EmittedRecord): void => {
+  /** What each token makes visible, up to and with the token that completes a stop string. */
+  const showTokens = (record: EmittedRecord): { pieces: string[]; matched: string | null } => {
+    const pieces: string[] = [];
+    for (const [i, token] of record.tokens.entries()) {
+      const isLast = record.finish !== null && i === record.tokens.length - 1;
+      // The token that stopped the request counts, but is no text.
+      const fresh = isLast && record.finish === 'stop' ? '' : textStream.push(token);
+      const { released, matched } = stopSearch.push(isLast ? fresh + textStream.flush() : fresh);
+      pieces.push(isLast && matched === null ? released + stopSearch.flush() : released);
+      if (matched !== null) return { pieces, matched };
+    }
+    return { pieces, matched: null };
+  };
+
+  const onRecord = (record: EmittedRecord, recordLogprobs: TokenLogprob[] | null): void => {
     if (record.nonFinite) {
       fail(
         new NonFiniteLogitsError(
@@ -92,28 +117,25 @@ export function createRequest(
       return;
     }
     const now = performance.now();
-    addRecord(counters, record);
-    addRound(metrics, record);
-    const isLast = record.finish !== null;
-    const pieces = record.tokens.map((token, i) => {
-      // The token that stopped the request counts, but is no text.
-      const stopped = record.finish === 'stop' && i === record.tokens.length - 1;
-      return stopped ? '' : textStream.push(token);
-    });
-    if (isLast) pieces[pieces.length - 1] += textStream.flush();
+    const { pieces, matched } = showTokens(record);
+    const emitted = matched === null ? record : cutRecord(record, pieces.length);
+    addRecord(counters, emitted);
+    addRound(metrics, emitted);
     const round: Round = {
       text: pieces.join(''),
-      tokens: record.tokens,
+      tokens: emitted.tokens,
       pieces,
-      stats: roundStats(record, now - lastRecordAt),
+      ...(recordLogprobs !== null && { logprobs: recordLogprobs.slice(0, emitted.tokens.length) }),
+      stats: roundStats(emitted, now - lastRecordAt),
     };
     firstTokenAt ??= now;
     lastRecordAt = now;
-    tokens.push(...record.tokens);
+    tokens.push(...round.tokens);
+    logprobs.push(...(round.logprobs ?? []));
     text += round.text;
     control.push(round);
-    if (record.finish === 'stop') end({ type: 'stop', matched: record.tokens.at(-1) as number });
-    if (record.finish === 'length') end({ type: 'length', length: counters.completionTokens });
+    if (emitted.finish === 'stop') end({ type: 'stop', matched: matched ?? (emitted.tokens.at(-1) as number) });
+    if (emitted.finish === 'length') end({ type: 'length', length: counters.completionTokens });
   };
 
   return {
@@ -124,7 +146,7 @@ export function createRequest(
       startedAt = performance.now();
       lastRecordAt = startedAt;
       try {
-        await decode(decoder, { promptTokens, limit, stopTokens, draftLength }, onRecord, () => ended);
+        await decode(decoder, { promptTokens, limit, ...options }, onRecord, () => ended);
       } catch (error) {
         fail(decoder.gpu.failure ?? error);
       }

@@ -12,6 +12,7 @@ const model = (name: string, dispatchesPerPass: number): ModelInfo => ({
   layerCount: 2,
   hiddenSize: 8,
   vocabSize: 16,
+  eosTokenIds: [1],
   maxContextLength: 64,
   weightBytes: 2000,
   dispatchesPerPass,
@@ -28,6 +29,7 @@ const info: EngineInfo = {
   draft: model('draft', 10),
   contextLength: 64,
   roundsInFlight: 2,
+  dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,
   gpuBytes: 1,
 };
@@ -145,7 +147,7 @@ describe('bench', () => {
     const markdown = benchMarkdown(report);
     expect(markdown).toContain('## foretoken bench: Acme One');
     expect(markdown).toContain('| 7 | 17.0 | 0.0 % | 1.70× |');
-    expect(markdown).toContain('| model dispatches per round, k = 0..7 | 40, 50, 60, 70, 80, 90, 100, 110 |');
+    expect(markdown).toContain('| dispatches per round, k = 0..7 | 42, 53, 64, 75, 86, 97, 108, 119 |');
   });
 
   it('prints no time when a k gives other tokens, found while checking or while timing', async () => {

@@ -18,7 +18,7 @@ describe('layers', () => {
     const files = {
       ...readTree('src', /\.ts$/),
       ...readTree('shaders', /\.wgsl$/),
-      ...readTree('demo', /\.(ts|html)$/),
+      ...readTree('demo', /\.(ts|html|css)$/),
     };
     expect(Object.keys(files).length).toBeGreaterThan(40);
     expect(findViolations(files)).toEqual([]);

@@ -4,7 +4,7 @@ import ts from 'typescript';
 
 /** Imports go down only. Files of one rank may import each other, as long as no circle forms. */
 const ranks: readonly (readonly [RegExp, number])[] = [
-  [/^src\/(errors|types|options)\.ts$/, 0],
+  [/^src\/(errors|types|options|option_\w+|\w+_options)\.ts$/, 0],
   [/^src\/gpu\//, 1],
   [/^src\/kernels\//, 2],
   [/^src\/model\//, 3],

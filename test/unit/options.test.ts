@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidOptionError } from '../../src/errors.ts';
-import { parseEngineOptions, parseGenerateOptions, parsePrompt } from '../../src/options.ts';
+import { type GenerateFacts, parseEngineOptions, parseGenerateOptions, parsePrompt } from '../../src/options.ts';
 
 class Opts {
   maxNewTokens = 5;
@@ -22,13 +22,14 @@ const revoked = (): unknown => {
   revoke();
   return proxy;
 };
+const facts = (hasDraft: boolean): GenerateFacts => ({ hasDraft, vocabSize: 100, eosTokenIds: [0] });
 const engine = (options: object): (() => unknown) => {
   return () => parseEngineOptions({ target: 'models/t/', ...options });
 };
 const generate =
   (options: unknown, hasDraft = true): (() => unknown) =>
   () =>
-    parseGenerateOptions(options, { hasDraft });
+    parseGenerateOptions(options, facts(hasDraft));
 const prompt =
   (raw: unknown): (() => unknown) =>
   () =>
@@ -187,12 +188,6 @@ describe('refused, with what was expected, what was got, and what to do', () => 
     ['sginal', generate({ sginal: 3 }), /did you mean `signal`\?$/],
     ['an unknown key of value undefined', generate({ k: undefined }), /did you mean `draftLength`\?$/],
     [
-      'temperature',
-      generate({ temperature: 0 }),
-      'Unknown option `temperature`: this version decodes greedily and has no sampling. Leave it out.',
-    ],
-    ['top_p', generate({ top_p: 1 }), /has no sampling/],
-    [
       'draft in generate',
       generate({ draft: 'x' }),
       'Unknown option `draft` of generate(): `draft` is an option of createEngine().',
@@ -218,7 +213,7 @@ describe('refused, with what was expected, what was got, and what to do', () => 
     [
       'something else',
       generate({ banana: 1 }),
-      'Unknown option `banana` of generate(). Expected one of `maxNewTokens`, `draftLength`, `signal`.',
+      /^Unknown option `banana` of generate\(\)\. Expected one of `maxNewTokens`, .*`topP`, .*, `signal`\.$/,
     ],
     ['constructor', generate({ constructor: 1 }), /^Unknown option `constructor` of generate\(\)\./],
     ['own __proto__', generate(JSON.parse('{"__proto__": 1}')), /^Unknown option `__proto__` of generate\(\)\./],
@@ -322,7 +317,7 @@ describe('accepted', () => {
     expect(parseEngineOptions({ target: 't', ...none, logMetrics: undefined, signal: undefined })).toEqual(
       parseEngineOptions({ target: 't' }),
     );
-    expect(parseGenerateOptions({ draftLength: undefined }, { hasDraft: true }).draftLength).toBe(3);
+    expect(parseGenerateOptions({ draftLength: undefined }, facts(true)).draftLength).toBe(3);
   });
 
   it.each([
@@ -342,20 +337,41 @@ describe('accepted', () => {
   });
 
   it('fills in the defaults of generate', () => {
-    const rest = { maxNewTokens: 256, signal: null };
-    expect(parseGenerateOptions(undefined, { hasDraft: true })).toEqual({ ...rest, draftLength: 3 });
-    expect(parseGenerateOptions({}, { hasDraft: false })).toEqual({ ...rest, draftLength: 0 });
-    expect(parseGenerateOptions({ draftLength: 0 }, { hasDraft: false })).toEqual({ ...rest, draftLength: 0 });
+    const rest = {
+      maxNewTokens: 256,
+      sampling: {
+        temperature: 0,
+        topK: 0,
+        topP: 1,
+        minP: 0,
+        seed: null,
+        repetitionPenalty: 1,
+        presencePenalty: 0,
+        frequencyPenalty: 0,
+        logitBias: [],
+        minNewTokens: 0,
+      },
+      stop: [],
+      stopTokenIds: [],
+      ignoreEos: false,
+      stopTokens: [0],
+      logprobs: false,
+      topLogprobs: 0,
+      signal: null,
+    };
+    expect(parseGenerateOptions(undefined, facts(true))).toEqual({ ...rest, draftLength: 3 });
+    expect(parseGenerateOptions({}, facts(false))).toEqual({ ...rest, draftLength: 0 });
+    expect(parseGenerateOptions({ draftLength: 0 }, facts(false))).toEqual({ ...rest, draftLength: 0 });
   });
 
   it('makes 0 of −0', () => {
-    expect(Object.is(parseGenerateOptions({ draftLength: -0 }, { hasDraft: false }).draftLength, 0)).toBe(true);
+    expect(Object.is(parseGenerateOptions({ draftLength: -0 }, facts(false)).draftLength, 0)).toBe(true);
     const [token] = parsePrompt([-0], { vocabSize: 1, contextLength: 2 }) as number[];
     expect(Object.is(token, 0)).toBe(true);
   });
 
   it.each([0, 1, 2, 3, 4, 5, 6, 7])('takes draftLength %i', (draftLength) => {
-    expect(parseGenerateOptions({ draftLength }, { hasDraft: true }).draftLength).toBe(draftLength);
+    expect(parseGenerateOptions({ draftLength }, facts(true)).draftLength).toBe(draftLength);
   });
 
   it('takes objects without a prototype, of another realm, frozen, and proxies', async () => {
@@ -363,7 +379,7 @@ describe('accepted', () => {
     const bare = Object.assign(Object.create(null), { maxNewTokens: 7 });
     const foreign: unknown = runInNewContext('({ maxNewTokens: 7 })');
     for (const options of [bare, foreign, Object.freeze({ maxNewTokens: 7 }), new Proxy({ maxNewTokens: 7 }, {})]) {
-      expect(parseGenerateOptions(options, { hasDraft: true }).maxNewTokens).toBe(7);
+      expect(parseGenerateOptions(options, facts(true)).maxNewTokens).toBe(7);
     }
   });
 
@@ -375,13 +391,13 @@ describe('accepted', () => {
         return reads;
       },
     };
-    expect(parseGenerateOptions(options, { hasDraft: true }).draftLength).toBe(1);
+    expect(parseGenerateOptions(options, facts(true)).draftLength).toBe(1);
     expect(reads).toBe(1);
   });
 
   it('takes a signal by its shape', () => {
     const signal = { aborted: false, addEventListener: () => {}, removeEventListener: () => {} };
-    expect(parseGenerateOptions({ signal }, { hasDraft: true }).signal).toBe(signal);
+    expect(parseGenerateOptions({ signal }, facts(true)).signal).toBe(signal);
   });
 
   it('takes prompts as they are, and copies token ids', () => {

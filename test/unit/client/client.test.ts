@@ -7,6 +7,7 @@ import {
   ModelFetchError,
   WorkerError,
 } from '../../../src/errors.ts';
+import type { GenerateOptions } from '../../../src/types.ts';
 import { drain, type EngineLog, type FakeWorker, fakeWorker, newLog, settled, watchRejections } from './fixtures.ts';
 
 const target = 'http://models.test/target/';
@@ -323,10 +324,45 @@ describe('a run', () => {
     await engine.dispose();
   });
 
+  test('hands on every option, checked, in a form that can cross', async () => {
+    const { engine } = await startEngine();
+    const options: GenerateOptions = {
+      maxNewTokens: 3,
+      minNewTokens: 2,
+      draftLength: 0,
+      temperature: 0.7,
+      topK: 5,
+      topP: 0.9,
+      minP: 0.1,
+      seed: 2 ** 53 - 1,
+      repetitionPenalty: 1.1,
+      presencePenalty: -1,
+      frequencyPenalty: 1,
+      logitBias: { 7: -100 },
+      stop: 'x',
+      stopTokenIds: [7],
+      ignoreEos: true,
+      logprobs: true,
+      topLogprobs: 2,
+      signal: new AbortController().signal,
+    };
+    await engine.generate([0], options).result;
+    const { signal, ...received } = log.generated[0]!;
+    expect(received).toEqual({ ...options, logitBias: new Map([[7, -100]]), stop: ['x'], signal: undefined });
+    await engine.generate([0], { maxNewTokens: 1 }).result;
+    expect(log.generated[1]).not.toHaveProperty('seed');
+    await engine.dispose();
+  });
+
   test('with bad options or a bad prompt throws on the page', async () => {
     const { engine, worker } = await startEngine();
     expect(() => engine.generate([0], { max_new_tokens: 5 } as object)).toThrow(/maxNewTokens/);
     expect(() => engine.generate([0], { draftLength: 3 })).toThrow(InvalidOptionError);
+    expect(() => engine.generate([0], { temperature: -1 })).toThrow(InvalidOptionError);
+    expect(() => engine.generate([0], { logitBias: { 512: 1 } })).toThrow(InvalidOptionError);
+    // Together with the one end-of-sequence token of the model.
+    const stopTokenIds = Array.from({ length: 16 }, (_, i) => 10 + i);
+    expect(() => engine.generate([0], { stopTokenIds })).toThrow(/at most 16 .* \(1\), got 17/);
     expect(() => engine.generate([512])).toThrow(InvalidOptionError);
     expect(() => engine.generate(5 as never)).toThrow(InvalidOptionError);
     expect(worker.eventCount()).toBe(3); // the progress of the load

@@ -2,7 +2,7 @@
 import { expose } from 'comlink';
 import { EngineDisposedError, ModelFetchError } from '../../../src/errors.ts';
 import { createRun } from '../../../src/run.ts';
-import type { Engine, EngineInfo, EngineOptions, GenerateResult, Round } from '../../../src/types.ts';
+import type { Engine, EngineInfo, EngineOptions, GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
 import { serveWorker, type WorkerReply } from '../../../src/worker_api.ts';
 
 export const info: EngineInfo = {
@@ -18,6 +18,7 @@ export const info: EngineInfo = {
     layerCount: 1,
     hiddenSize: 4,
     vocabSize: 512,
+    eosTokenIds: [1],
     maxContextLength: 256,
     weightBytes: 1,
     dispatchesPerPass: 1,
@@ -26,6 +27,7 @@ export const info: EngineInfo = {
   draft: null,
   contextLength: 256,
   roundsInFlight: 2,
+  dispatchesPerRound: [42],
   loadTimeMs: 1,
   gpuBytes: 1,
 };
@@ -80,10 +82,16 @@ export function makeResult(rounds: readonly Round[], aborted: string | null = nu
 const macrotask = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** What the fake engines of one test did. */
-export type EngineLog = { created: EngineOptions[]; disposed: number; active: number; mostActive: number };
+export type EngineLog = {
+  created: EngineOptions[];
+  generated: GenerateOptions[];
+  disposed: number;
+  active: number;
+  mostActive: number;
+};
 
 export function newLog(): EngineLog {
-  return { created: [], disposed: 0, active: 0, mostActive: 0 };
+  return { created: [], generated: [], disposed: 0, active: 0, mostActive: 0 };
 }
 
 /**
@@ -108,7 +116,9 @@ export function fakeEngine(log: EngineLog) {
     const disposedError = () => new EngineDisposedError('Expected a live engine, got a disposed one.');
     return {
       info,
-      generate(prompt, { maxNewTokens = 8, signal } = {}) {
+      generate(prompt, options = {}) {
+        log.generated.push(options);
+        const { maxNewTokens = 8, signal } = options;
         const control = createRun();
         const leaving = new AbortController();
         control.onCancel(() => leaving.abort(new Error('left')));

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DeviceError } from '../../../src/errors.ts';
 import {
+  cutRecord,
   encodeRecord,
   FINISH_CODES,
   FINISH_SHIFT,
@@ -124,5 +125,21 @@ describe('parseRecord', () => {
       { numRuns: 5000 },
     );
     expect(parsedCount).toBeGreaterThan(50);
+  });
+});
+
+describe('cutRecord', () => {
+  it('leaves the tokens up to a stop, and what was accepted as it was', () => {
+    const record = decode(5, 3, { length: 40, finish: 'length', tokens: [10, 11, 12, 13] });
+    expect(cutRecord(record, 2)).toEqual({
+      ...record,
+      finish: 'stop',
+      committedCount: 2,
+      length: 38,
+      tokens: [10, 11],
+    });
+    expect(cutRecord(record, 4)).toEqual({ ...record, finish: 'stop' });
+    expect(record.tokens).toEqual([10, 11, 12, 13]);
+    expect(parseRecord(encodeRecord(cutRecord(record, 1)))).toEqual(cutRecord(record, 1));
   });
 });
