@@ -13,7 +13,8 @@ struct Params {
   headCount: u32,
   kvHeadCount: u32,
   blocksPerSlot: u32,
-  scale: f32,  // 1 / sqrt(headDim)
+  scale: f32,   // of q · k, 1 / sqrt(headDim) in most models
+  window: u32,  // positions that a row sees, its own included; 0: all before it
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -41,6 +42,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let count = min(64u, row.position - block * 64u + 1u);
+  let seenFrom = first_seen(row.position, params.window);
+  if (block * 64u + 63u < seenFrom) {
+    return;
+  }
+  let firstSeen = max(seenFrom, block * 64u) - block * 64u;
   let kvHead = head / (params.headCount / params.kvHeadCount);
   let page = blockTable[row.slot * params.blocksPerSlot + block] * params.kvHeadCount + kvHead;
   let vectors = HEAD_DIM / 4u;
@@ -49,7 +55,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   var score = LOWEST;
-  if (lane < count) {
+  let isSeen = lane >= firstSeen && lane < count;
+  if (isSeen) {
     score = 0.0;
     for (var i = 0u; i < vectors; i += 1u) {
       let q = queryTile[i];
@@ -61,13 +68,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   let highest = reduce_max(lane, score);
-  let weight = select(0.0, exp(score - highest), lane < count);
+  let weight = select(0.0, exp(score - highest), isSeen);
   weights[lane] = weight;
   let sum = reduce_sum(lane, weight);  // its barriers publish `weights` too
   let base = ((t * params.headCount + head) * params.blocksPerSlot + block) * (HEAD_DIM + 2u);
   for (var dim = lane; dim < HEAD_DIM; dim += 64u) {
     var total = 0.0;
-    for (var i = 0u; i < count; i += 1u) {
+    for (var i = firstSeen; i < count; i += 1u) {
       total = total + weights[i] * values[(page * 64u + i) * HEAD_DIM + dim];
     }
     partials[base + dim] = total;

@@ -9,6 +9,7 @@ override HEAD_DIM: u32;
 struct Params {
   headCount: u32,
   blocksPerSlot: u32,
+  window: u32,  // as in attention.wgsl
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,14 +24,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (t >= rows.rowCount) {
     return;
   }
-  let blocks = rows.row[t].position / 64u + 1u;
-  let first = (t * params.headCount + head) * params.blocksPerSlot * (HEAD_DIM + 2u);
+  let position = rows.row[t].position;
+  let blocks = position / 64u + 1u;
+  let firstBlock = first_seen(position, params.window) / 64u;
+  let partial = (t * params.headCount + head) * params.blocksPerSlot * (HEAD_DIM + 2u);
+  let first = partial + firstBlock * (HEAD_DIM + 2u);
   for (var dim = lane; dim < HEAD_DIM; dim += 64u) {
     var highest = partials[first + HEAD_DIM];
     var sum = partials[first + HEAD_DIM + 1u];
     var total = partials[first + dim];
-    for (var block = 1u; block < blocks; block += 1u) {
-      let base = first + block * (HEAD_DIM + 2u);
+    for (var block = firstBlock + 1u; block < blocks; block += 1u) {
+      let base = partial + block * (HEAD_DIM + 2u);
       let next = max(highest, partials[base + HEAD_DIM]);
       let keep = exp(highest - next);
       let add = exp(partials[base + HEAD_DIM] - next);

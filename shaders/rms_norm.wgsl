@@ -1,11 +1,12 @@
-// rms_norm.wgsl: y = x / sqrt(mean(x²) + epsilon) · weight (Zhang & Sennrich 2019).
+// rms_norm.wgsl: y = x / sqrt(mean(x²) + epsilon) · weight (+ y) (Zhang & Sennrich 2019).
 // In:  rows Rows; input (T, D) f32; weight (D,) f32
 // Out: output (T, D) f32
 // Dispatch: (1, T) workgroups of 64, a workgroup per row. Overrides: OUTPUT_ROWS (1: only the rows that get logits,
-//   packed to the front of the output). Needs: nothing optional.
+//   packed to the front of the output), ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
 // Numerics: each lane sums every 64th vector in ascending order, lanes fold as a tree of width 64.
 // Twin: test/reference/rms_norm.ts
 override OUTPUT_ROWS: u32;
+override ADD_OUTPUT: u32;
 
 struct Params {
   hiddenSize: u32,
@@ -36,6 +37,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let scale = inverseSqrt(reduce_sum(lane, sum) / f32(params.hiddenSize) + params.epsilon);
   for (var i = lane; i < vectors; i += 64u) {
-    output[group.y * vectors + i] = input[t * vectors + i] * scale * weight[i];
+    var y = input[t * vectors + i] * scale * weight[i];
+    if (ADD_OUTPUT == 1u) {
+      y = y + output[group.y * vectors + i];
+    }
+    output[group.y * vectors + i] = y;
   }
 }

@@ -25,9 +25,9 @@ var<workgroup> suffix: array<u32, WIDE + 1u>;
 var<workgroup> chosenBin: u32;
 var<workgroup> remaining: u32;
 
-// Unsigned integers in the order of the floats; 0 for what is not finite.
+// Unsigned integers in the order of the floats, both zeros alike; 0 for what is not finite.
 fn order_key(value: f32) -> u32 {
-  let bits = bitcast<u32>(value);
+  let bits = select(bitcast<u32>(value), 0u, value == 0.0);
   return select(0u, select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u), is_finite(value));
 }
 

@@ -26,7 +26,9 @@ export async function readWords(
   sizeBytes = buffer.size,
 ): Promise<Uint32Array<ArrayBuffer>> {
   try {
-    await Promise.race([buffer.mapAsync(1, 0, sizeBytes), gpu.failed]);
+    // No race with `gpu.failed`: a lost device rejects the map, and each race would stay in that promise's memory.
+    await buffer.mapAsync(1, 0, sizeBytes);
+    if (gpu.failure !== null) throw gpu.failure;
   } catch (error) {
     // A lost device rejects maps before its `lost` promise settles; let that one name the cause.
     if (gpu.failure === null) await Promise.race([gpu.failed, new Promise((resolve) => setTimeout(resolve, 100))]);

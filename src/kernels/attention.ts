@@ -1,6 +1,7 @@
 import attentionCode from '../../shaders/attention.wgsl?raw';
 import reduceCode from '../../shaders/lib/reduce.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
@@ -8,7 +9,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attention: Kernel = {
   name: 'attention',
-  code: rowsCode + reduceCode + attentionCode,
+  code: rowsCode + reduceCode + windowCode + attentionCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -24,6 +25,7 @@ export const attention: Kernel = {
     { name: 'kvHeadCount', type: 'u32' },
     { name: 'blocksPerSlot', type: 'u32' },
     { name: 'scale', type: 'f32' },
+    { name: 'window', type: 'u32' },
   ],
 };
 
@@ -43,10 +45,16 @@ export async function attentionStep(
     partials: GPUBuffer;
   },
   { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
+  { scale, window }: { scale: number; window: number | null },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, attention, { HEAD_DIM: headDim });
-  const scale = { f32: 1 / Math.sqrt(headDim) };
-  const params = createParams(gpu, 'attention params', [headCount, kvHeadCount, blocksPerSlot, scale]);
+  const params = createParams(gpu, 'attention params', [
+    headCount,
+    kvHeadCount,
+    blocksPerSlot,
+    { f32: scale },
+    window ?? 0,
+  ]);
   return {
     label: 'attention',
     bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),

@@ -1,5 +1,6 @@
 import attentionFoldCode from '../../shaders/attention_fold.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
@@ -7,7 +8,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attentionFold: Kernel = {
   name: 'attention_fold',
-  code: rowsCode + attentionFoldCode,
+  code: rowsCode + windowCode + attentionFoldCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -18,6 +19,7 @@ export const attentionFold: Kernel = {
   params: [
     { name: 'headCount', type: 'u32' },
     { name: 'blocksPerSlot', type: 'u32' },
+    { name: 'window', type: 'u32' },
   ],
 };
 
@@ -25,9 +27,10 @@ export async function attentionFoldStep(
   gpu: Gpu,
   buffers: { rows: GPUBuffer; partials: GPUBuffer; output: GPUBuffer },
   { headCount, headDim, blocksPerSlot }: AttentionShape,
+  { window }: { window: number | null },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, attentionFold, { HEAD_DIM: headDim });
-  const params = createParams(gpu, 'attention_fold params', [headCount, blocksPerSlot]);
+  const params = createParams(gpu, 'attention_fold params', [headCount, blocksPerSlot, window ?? 0]);
   return {
     label: 'attention_fold',
     bindGroup: createBindGroup(gpu, attentionFold, { params, ...buffers }),

@@ -21,17 +21,19 @@ export const embed: Kernel = {
     { name: 'vocabSize', type: 'u32' },
     { name: 'segments', type: 'u32' },
     { name: 'segmentWords', type: 'u32' },
+    { name: 'scale', type: 'f32' },
   ],
 };
 
-/** output (T, D) = weight (V, D)[row.token] */
+/** output (T, D) = scale · weight (V, D)[row.token] */
 export async function embedStep(
   gpu: Gpu,
   { rows, weight, output }: { rows: GPUBuffer; weight: PackedMatrix; output: GPUBuffer },
+  { scale }: { scale: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, embed, {});
   const { inputSize, outputSize, segments, segmentWords } = weight;
-  const params = createParams(gpu, 'embed params', [inputSize, outputSize, segments, segmentWords]);
+  const params = createParams(gpu, 'embed params', [inputSize, outputSize, segments, segmentWords, { f32: scale }]);
   const groups = Math.ceil(inputSize / 8 / 64);
   return {
     label: 'embed',

@@ -15,20 +15,28 @@ export const rmsNorm: Kernel = {
     { name: 'weight', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
-  overrides: ['OUTPUT_ROWS'],
+  overrides: ['OUTPUT_ROWS', 'ADD_OUTPUT'],
   params: [
     { name: 'hiddenSize', type: 'u32' },
     { name: 'epsilon', type: 'f32' },
   ],
 };
 
-/** output = norm(input (T, D)) · weight (D,); with `outputRowsOnly` just the rows that get logits, from row 0 on. */
+/** output (+)= norm(input (T, D)) · weight (D,); with `outputRowsOnly` just the rows that get logits, from row 0 on. */
 export async function rmsNormStep(
   gpu: Gpu,
   buffers: { rows: GPUBuffer; input: GPUBuffer; weight: GPUBuffer; output: GPUBuffer },
-  { hiddenSize, epsilon, outputRowsOnly }: { hiddenSize: number; epsilon: number; outputRowsOnly: boolean },
+  {
+    hiddenSize,
+    epsilon,
+    outputRowsOnly = false,
+    addOutput = false,
+  }: { hiddenSize: number; epsilon: number; outputRowsOnly?: boolean; addOutput?: boolean },
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, rmsNorm, { OUTPUT_ROWS: outputRowsOnly ? 1 : 0 });
+  const pipeline = await createPipeline(gpu, rmsNorm, {
+    OUTPUT_ROWS: Number(outputRowsOnly),
+    ADD_OUTPUT: Number(addOutput),
+  });
   const params = createParams(gpu, 'rms_norm params', [hiddenSize, { f32: epsilon }]);
   return {
     label: 'rms_norm',

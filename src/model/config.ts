@@ -1,10 +1,13 @@
 import { ModelFormatError, UnsupportedModelError } from '../errors.ts';
-import type { StoredTensor, Tensor } from './safetensors.ts';
+import { type Architecture, type ArchitectureName, architectures } from './architectures.ts';
+import { parseRopes, type RopeConfig } from './rope.ts';
 
 /** What the forward pass needs to know about a model, checked and with all defaults filled in. */
-export type ModelConfig = {
-  architecture: 'llama';
-  modelType: string;
+export type ModelConfig = Pick<
+  Architecture,
+  'qkNorm' | 'norms' | 'normOffset' | 'activation' | 'fusedProjections' | 'modelType'
+> & {
+  architecture: ArchitectureName;
   hiddenSize: number;
   ffnSize: number;
   layerCount: number;
@@ -16,7 +19,14 @@ export type ModelConfig = {
   /** In tokens. */
   maxContextLength: number;
   rmsNormEps: number;
-  ropeTheta: number;
+  /** Multiplies the embedding. */
+  embeddingScale: number;
+  /** Multiplies q · k. */
+  attentionScale: number;
+  /** Rotation of layers that see everything, and of those with a window. */
+  ropes: { full: RopeConfig; sliding: RopeConfig };
+  /** [layer] = positions that it sees, the row's own included; null: all before it. */
+  windows: (number | null)[];
   /** The head reuses the embedding matrix. */
   tiedEmbeddings: boolean;
   /** Biases on q, k, v. */
@@ -44,8 +54,9 @@ type Json = Record<string, unknown>;
 /** Reads `config.json`. Whatever would change the model's results and is not implemented is refused, by name. */
 export function parseConfig(json: unknown, file: string): ModelConfig {
   if (!isRecord(json)) throw formatError(file, 'expected a JSON object', json);
-  const modelType = checkArchitecture(json, file);
-  refuseUnsupported(json, file);
+  const name = checkArchitecture(json, file);
+  const architecture = architectures[name];
+  refuseUnsupported(json, architecture, file);
 
   const integer = (key: string, max: number, fallback?: number) => readInteger(json, key, max, fallback, file);
   const hiddenSize = integer('hidden_size', MAX_HIDDEN_SIZE);
@@ -53,14 +64,15 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
   const layerCount = integer('num_hidden_layers', MAX_LAYER_COUNT);
   const headCount = integer('num_attention_heads', MAX_HEAD_COUNT);
   const kvHeadCount = integer('num_key_value_heads', MAX_HEAD_COUNT, headCount);
-  if (isNullish(json.head_dim) && hiddenSize % headCount !== 0) {
+  const { headDim: usualHeadDim, tiedEmbeddings, ropeTheta } = architecture.defaults;
+  if (isNullish(json.head_dim) && usualHeadDim === null && hiddenSize % headCount !== 0) {
     throw formatError(
       file,
       `without head_dim, hidden_size (${hiddenSize}) must be a multiple of num_attention_heads`,
       headCount,
     );
   }
-  const headDim = integer('head_dim', MAX_HEAD_DIM, hiddenSize / headCount);
+  const headDim = integer('head_dim', MAX_HEAD_DIM, usualHeadDim ?? hiddenSize / headCount);
   if (headCount % kvHeadCount !== 0) {
     throw formatError(
       file,
@@ -77,9 +89,23 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
     if (value % 4 !== 0) throw unsupported(file, key, value, 'multiples of 4');
   }
   const vocabSize = integer('vocab_size', MAX_VOCAB_SIZE);
+  const { full, sliding, maxContextLength } = parseRopes({
+    json,
+    headDim,
+    maxContextLength: integer('max_position_embeddings', MAX_CONTEXT_LENGTH),
+    defaultTheta: ropeTheta,
+    formatError: (expected, got) => formatError(file, expected, got),
+    unsupported: (option, got, supported) => unsupported(file, option, got, supported),
+  });
   const biased = readBoolean(json, 'attention_bias', false, file);
+  const { qkNorm, norms, normOffset, activation, fusedProjections, modelType } = architecture;
   return {
-    architecture: 'llama',
+    architecture: name,
+    qkNorm,
+    norms,
+    normOffset,
+    activation,
+    fusedProjections,
     modelType,
     hiddenSize,
     ffnSize,
@@ -88,13 +114,16 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
     kvHeadCount,
     headDim,
     vocabSize,
-    maxContextLength: integer('max_position_embeddings', MAX_CONTEXT_LENGTH),
+    maxContextLength,
     rmsNormEps: readPositive(json, 'rms_norm_eps', 1e-6, file),
-    ropeTheta: readRopeTheta(json, file),
-    tiedEmbeddings: readBoolean(json, 'tie_word_embeddings', false, file),
-    attentionBias: biased,
-    attentionOutputBias: biased,
-    mlpBias: readBoolean(json, 'mlp_bias', false, file),
+    embeddingScale: architecture.scalesEmbedding ? Math.sqrt(hiddenSize) : 1,
+    attentionScale: readPositive(json, 'query_pre_attn_scalar', headDim, file) ** -0.5,
+    ropes: { full, sliding },
+    windows: readWindows(json, architecture, layerCount, file),
+    tiedEmbeddings: readBoolean(json, 'tie_word_embeddings', tiedEmbeddings, file),
+    attentionBias: architecture.qkvBias === 'attention_bias' ? biased : architecture.qkvBias,
+    attentionOutputBias: architecture.outputBias === 'attention_bias' ? biased : architecture.outputBias,
+    mlpBias: architecture.mayHaveMlpBias && readBoolean(json, 'mlp_bias', false, file),
     bosTokenId: readTokenIds(json, 'bos_token_id', vocabSize, file)[0] ?? null,
     eosTokenIds: readTokenIds(json, 'eos_token_id', vocabSize, file),
   };
@@ -107,51 +136,97 @@ export function applyGenerationConfig(config: ModelConfig, json: unknown, file: 
   return { ...config, eosTokenIds: readTokenIds(json, 'eos_token_id', config.vocabSize, file) };
 }
 
-function checkArchitecture(json: Json, file: string): string {
-  const { architectures, model_type: modelType } = json;
-  if (
-    !isNullish(architectures) &&
-    !(Array.isArray(architectures) && architectures.every((a) => typeof a === 'string'))
-  ) {
-    throw formatError(file, 'architectures must be a list of strings', architectures);
+function checkArchitecture(json: Json, file: string): ArchitectureName {
+  const { architectures: classNames, model_type: modelType } = json;
+  if (!isNullish(classNames) && !(Array.isArray(classNames) && classNames.every((a) => typeof a === 'string'))) {
+    throw formatError(file, 'architectures must be a list of strings', classNames);
   }
   if (!isNullish(modelType) && typeof modelType !== 'string') {
     throw formatError(file, 'model_type must be a string', modelType);
   }
-  const names = (architectures ?? []) as string[];
+  const names = (classNames ?? []) as string[];
   if (names.length === 0 && isNullish(modelType)) {
     throw formatError(file, 'expected architectures or model_type, to tell what kind of model this is', undefined);
   }
-  if (names.length > 0 && !names.includes('LlamaForCausalLM')) {
-    throw unsupported(file, 'architectures', architectures, '["LlamaForCausalLM"]');
+  const known = Object.entries(architectures) as [ArchitectureName, Architecture][];
+  const listed = (values: string[]) => values.map((value) => JSON.stringify(value)).join(', ');
+  const byClass = known.find(([, { className }]) => names.includes(className));
+  if (names.length > 0 && byClass === undefined) {
+    throw unsupported(file, 'architectures', classNames, listed(known.map(([, { className }]) => className)));
   }
-  if (!isNullish(modelType) && modelType !== 'llama') throw unsupported(file, 'model_type', modelType, '"llama"');
-  return 'llama';
+  const byType = known.find(([, architecture]) => architecture.modelType === modelType);
+  if (!isNullish(modelType) && (byType === undefined || (byClass !== undefined && byClass !== byType))) {
+    const expected = byClass === undefined ? known : [byClass];
+    throw unsupported(
+      file,
+      'model_type',
+      modelType,
+      listed(expected.map(([, architecture]) => architecture.modelType)),
+    );
+  }
+  return ((byClass ?? byType) as [ArchitectureName, Architecture])[0];
 }
 
-function refuseUnsupported(json: Json, file: string): void {
-  const { hidden_act: activation = 'silu', layer_types: layerTypes } = json;
-  if (activation !== 'silu' && activation !== 'swish') throw unsupported(file, 'hidden_act', activation, '"silu"');
+/** Names that Hugging Face gives to the activations we have. */
+const activationNames = {
+  silu: ['silu', 'swish'],
+  gelu_tanh: ['gelu_pytorch_tanh', 'gelu_new', 'gelu_fast'],
+} as const;
+
+function refuseUnsupported(json: Json, { activation, mayTurnPart }: Architecture, file: string): void {
+  const names: readonly string[] = activationNames[activation];
+  const { hidden_act: named = names[0], hidden_activation: newlyNamed } = json;
+  // Gemma's files carry both, and the newer one holds.
+  const [key, got] = isNullish(newlyNamed) ? ['hidden_act', named] : ['hidden_activation', newlyNamed];
+  if (!names.includes(got as string)) throw unsupported(file, key as string, got, `"${names[0]}"`);
   if (!isNullish(json.quantization_config)) {
     throw unsupported(file, 'quantization_config', json.quantization_config, 'unquantised weights (F16, BF16, F32)');
   }
-  // `rope_scaling` is the older name of `rope_parameters`, and both call the same thing `type` or `rope_type`.
-  for (const key of ['rope_scaling', 'rope_parameters']) {
-    const rope = json[key];
-    if (isNullish(rope)) continue;
-    if (!isRecord(rope)) throw formatError(file, `${key} must be an object or null`, rope);
-    const plain = (rope.rope_type ?? rope.type ?? 'default') === 'default' && !Object.values(rope).some(isRecord);
-    const scale = rope.factor ?? 1;
-    if (!plain || scale !== 1) throw unsupported(file, key, rope, 'null or rope_type "default"');
-    refuseOtherThan(rope, 'partial_rotary_factor', 1, file);
-  }
-  refuseOtherThan(json, 'partial_rotary_factor', 1, file);
   refuseOtherThan(json, 'rope_interleaved', false, file);
-  if (!isNullish(json.sliding_window) && json.use_sliding_window !== false) {
-    throw unsupported(file, 'sliding_window', json.sliding_window, 'null (full attention)');
+  for (const holder of [json, json.rope_scaling, json.rope_parameters]) {
+    if (isRecord(holder) && !mayTurnPart) refuseOtherThan(holder, 'partial_rotary_factor', 1, file);
   }
-  const isFull = Array.isArray(layerTypes) && layerTypes.every((type) => type === 'full_attention');
-  if (!isNullish(layerTypes) && !isFull) throw unsupported(file, 'layer_types', layerTypes, '"full_attention" only');
+  for (const key of ['final_logit_softcapping', 'attn_logit_softcapping']) refuseOtherThan(json, key, null, file);
+  refuseOtherThan(json, 'use_bidirectional_attention', false, file);
+}
+
+/** Which layers see a window only: by `layer_types` where the file has it, else as the family does. */
+function readWindows(json: Json, { window }: Architecture, layerCount: number, file: string): (number | null)[] {
+  const { layer_types: layerTypes } = json;
+  const size = isNullish(json.sliding_window) ? null : readInteger(json, 'sliding_window', 2 ** 31, undefined, file);
+  const inUse = window !== 'use_sliding_window' || readBoolean(json, 'use_sliding_window', false, file);
+  if (!isNullish(layerTypes)) {
+    if (!Array.isArray(layerTypes) || layerTypes.length !== layerCount) {
+      throw formatError(file, `layer_types must be a list of ${layerCount} layers`, layerTypes);
+    }
+    return layerTypes.map((type) => {
+      if (type === 'full_attention') return null;
+      if (type !== 'sliding_attention' || window === 'none') {
+        throw unsupported(
+          file,
+          'layer_types',
+          layerTypes,
+          window === 'none' ? '"full_attention"' : '"full_attention" and "sliding_attention"',
+        );
+      }
+      if (size === null) throw formatError(file, 'sliding_window must be a number where layer_types names it', null);
+      return size;
+    });
+  }
+  const layers = Array.from({ length: layerCount }, (_, layer) => layer);
+  if (size === null || !inUse) return layers.map(() => null);
+  if (window === 'none') throw unsupported(file, 'sliding_window', size, 'null (full attention)');
+  if (window === 'use_sliding_window') {
+    const first = isNullish(json.max_window_layers) ? layerCount : readCount(json, 'max_window_layers', file);
+    return layers.map((layer) => (layer >= first ? size : null));
+  }
+  if (window === 'all') return layers.map(() => size);
+  const pattern = readInteger(json, 'sliding_window_pattern', MAX_LAYER_COUNT, 6, file);
+  return layers.map((layer) => ((layer + 1) % pattern === 0 ? null : size));
+}
+
+function readCount(json: Json, key: string, file: string): number {
+  return json[key] === 0 ? 0 : readInteger(json, key, MAX_LAYER_COUNT, undefined, file);
 }
 
 function refuseOtherThan(json: Json, key: string, only: unknown, file: string): void {
@@ -174,13 +249,6 @@ function readPositive(json: Json, key: string, fallback: number, file: string): 
   return value;
 }
 
-function readRopeTheta(json: Json, file: string): number {
-  for (const holder of [json.rope_parameters, json.rope_scaling]) {
-    if (isRecord(holder) && !isNullish(holder.rope_theta)) return readPositive(holder, 'rope_theta', 10000, file);
-  }
-  return readPositive(json, 'rope_theta', 10000, file);
-}
-
 function readBoolean(json: Json, key: string, fallback: boolean, file: string): boolean {
   const value = json[key] ?? fallback;
   if (typeof value !== 'boolean') throw formatError(file, `${key} must be true or false`, value);
@@ -199,81 +267,6 @@ function readTokenIds(json: Json, key: string, vocabSize: number, file: string):
   return [...new Set(ids as number[])];
 }
 
-/** Name and shape of every tensor that the model needs; matrices are (outputs, inputs). */
-export function tensorShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
-  const { hiddenSize, ffnSize, vocabSize } = config;
-  const queryWidth = config.headCount * config.headDim;
-  const kvWidth = config.kvHeadCount * config.headDim;
-  const shapes = new Map<string, readonly number[]>();
-  const linear = (name: string, outputs: number, inputs: number, bias: boolean) => {
-    shapes.set(`${name}.weight`, [outputs, inputs]);
-    if (bias) shapes.set(`${name}.bias`, [outputs]);
-  };
-  shapes.set('model.embed_tokens.weight', [vocabSize, hiddenSize]);
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    const prefix = `model.layers.${layer}`;
-    shapes.set(`${prefix}.input_layernorm.weight`, [hiddenSize]);
-    linear(`${prefix}.self_attn.q_proj`, queryWidth, hiddenSize, config.attentionBias);
-    linear(`${prefix}.self_attn.k_proj`, kvWidth, hiddenSize, config.attentionBias);
-    linear(`${prefix}.self_attn.v_proj`, kvWidth, hiddenSize, config.attentionBias);
-    linear(`${prefix}.self_attn.o_proj`, hiddenSize, queryWidth, config.attentionOutputBias);
-    shapes.set(`${prefix}.post_attention_layernorm.weight`, [hiddenSize]);
-    linear(`${prefix}.mlp.gate_proj`, ffnSize, hiddenSize, config.mlpBias);
-    linear(`${prefix}.mlp.up_proj`, ffnSize, hiddenSize, config.mlpBias);
-    linear(`${prefix}.mlp.down_proj`, hiddenSize, ffnSize, config.mlpBias);
-  }
-  shapes.set('model.norm.weight', [hiddenSize]);
-  if (!config.tiedEmbeddings) shapes.set('lm_head.weight', [vocabSize, hiddenSize]);
-  return shapes;
-}
-
-/** Holds `model.safetensors` against the config; returns exactly the tensors that the model needs. */
-export function checkTensors(
-  config: ModelConfig,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  file: string,
-): ReadonlyMap<string, Tensor> {
-  const shapes = tensorShapes(config);
-  const checked = new Map<string, Tensor>();
-  for (const [name, shape] of shapes) {
-    const tensor = tensors.get(name);
-    if (!tensor) {
-      const hint = name === 'lm_head.weight' ? ', or tie_word_embeddings should be true' : '';
-      throw new ModelFormatError(
-        `${file}: tensor ${name} is missing, which config.json implies. The files belong to different models, or the ` +
-          `download is incomplete${hint}.`,
-      );
-    }
-    if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
-      throw new ModelFormatError(
-        `${file}: tensor ${name} has the shape [${tensor.shape.join(', ')}], expected [${shape.join(', ')}] by ` +
-          'config.json. The files belong to different models.',
-      );
-    }
-    if (!isSupportedDtype(tensor.dtype)) {
-      throw new UnsupportedModelError(
-        `${file}: tensor ${name} has the data type ${tensor.dtype.slice(0, 20)}, expected F16, BF16 or F32. Convert the model.`,
-      );
-    }
-    checked.set(name, { dtype: tensor.dtype, shape: tensor.shape, data: tensor.data });
-  }
-  for (const name of tensors.keys()) {
-    // To ignore a bias, a norm or a layer would silently compute another model. Parts outside the model are no matter.
-    if (!checked.has(name) && /^(model|lm_head)\./.test(name) && !isHarmless(name)) {
-      throw new ModelFormatError(
-        `${file}: tensor ${JSON.stringify(name.slice(0, 120))} has no place in the model that config.json describes. ` +
-          'The files belong to different models, or config.json lacks the option that announces it.',
-      );
-    }
-  }
-  return checked;
-}
-
-const isSupportedDtype = (dtype: string): dtype is Tensor['dtype'] => ['F16', 'BF16', 'F32'].includes(dtype);
-
-/** Rotary tables are recomputed; a head beside tied embeddings is a copy of them. */
-const isHarmless = (name: string) => /\.rotary_emb\.\w+$/.test(name) || name === 'lm_head.weight';
-
 const isNullish = (value: unknown): value is null | undefined => value === null || value === undefined;
 const isRecord = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -289,6 +282,6 @@ function formatError(file: string, expected: string, got: unknown): ModelFormatE
 
 function unsupported(file: string, option: string, got: unknown, supported: string): UnsupportedModelError {
   return new UnsupportedModelError(
-    `${file}: ${option} ${preview(got)} is not supported, only ${supported}. Use a model of the Llama architecture without it.`,
+    `${file}: ${option} ${preview(got)} is not supported, only ${supported}. Use a model without it, or of another family.`,
   );
 }

@@ -4,14 +4,15 @@ import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { attentionStep, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
+import { gluStep } from '../kernels/glu.ts';
 import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { rmsNormStep } from '../kernels/rms_norm.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
 import { rowsSize } from '../kernels/rows.ts';
-import { siluMulStep } from '../kernels/silu_mul.ts';
 import type { ModelConfig } from './config.ts';
-import { createKvCache, type KvCache, rotationTable, spareRows } from './kv_cache.ts';
+import { createKvCache, type KvCache, spareRows } from './kv_cache.ts';
+import { type RopeConfig, rotationTable } from './rope.ts';
 import type { Linear, Weights } from './weights.ts';
 
 /**
@@ -49,7 +50,7 @@ export async function createForward(
   weights: Weights,
   { slots, contextLength, rowCapacity, paddedRows }: ForwardOptions,
 ): Promise<Forward> {
-  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps } = config;
+  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps, ropes } = config;
   const kvCache = createKvCache(gpu, label, config, { slots, contextLength });
   const shape = { headCount, kvHeadCount, headDim, blocksPerSlot: kvCache.blocksPerSlot };
   const queryWidth = headCount * headDim;
@@ -60,6 +61,7 @@ export async function createForward(
   const rows = createStorage(gpu, `${label} rows`, rowsSize(rowCapacity));
   const hidden = f32('hidden', rowCapacity, hiddenSize); // (T, D), the residual stream
   const normed = f32('normed', rowCapacity, hiddenSize);
+  const projected = config.norms === 'before' ? null : f32('projected', rowCapacity, hiddenSize);
   const qkv = f32('qkv', rowCapacity, qkvWidth);
   const query = f32('query', rowCapacity, queryWidth);
   const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
@@ -69,22 +71,16 @@ export async function createForward(
   const outputHidden = f32('output hidden', maxRows, hiddenSize);
   const logits = f32('logits', maxRows, vocabSize);
   const noBias = createStorage(gpu, `${label} no bias`, 16);
-  const rotation = createStorageFrom(
-    gpu,
-    `${label} rotation`,
-    rotationTable(contextLength + spareRows, headDim, config.ropeTheta),
-  );
+  const rotationOf = (name: string, rope: RopeConfig) =>
+    createStorageFrom(gpu, `${label} ${name}`, rotationTable(contextLength + spareRows, rope));
+  const fullRotation = rotationOf('rotation', ropes.full);
+  const hasWindows = config.windows.some((window) => window !== null);
+  const slidingRotation = hasWindows ? rotationOf('sliding rotation', ropes.sliding) : fullRotation;
 
   type Both = { few: Step; tile: Step };
   const both = async (step: Promise<Step>): Promise<Both> => ({ few: await step, tile: await step });
-  const norm = (weight: GPUBuffer) =>
-    both(
-      rmsNormStep(
-        gpu,
-        { rows, input: hidden, weight, output: normed },
-        { hiddenSize, epsilon: rmsNormEps, outputRowsOnly: false },
-      ),
-    );
+  const norm = (weight: GPUBuffer, input: GPUBuffer, output: GPUBuffer, addOutput = false) =>
+    both(rmsNormStep(gpu, { rows, input, weight, output }, { hiddenSize, epsilon: rmsNormEps, addOutput }));
   const matmul = async (linear: Linear, input: GPUBuffer, output: GPUBuffer, addOutput = false): Promise<Both> => {
     const buffers = { rows, bias: linear.bias ?? noBias, input, output };
     const options = { hasBias: linear.bias !== null, addOutput };
@@ -95,24 +91,43 @@ export async function createForward(
     return { few, tile };
   };
 
+  /** Input of a block: the residual stream, normalised first where the model does. */
+  const enter = (weight: GPUBuffer | null): { input: GPUBuffer; steps: Promise<Both>[] } =>
+    weight === null ? { input: hidden, steps: [] } : { input: normed, steps: [norm(weight, hidden, normed)] };
+  /** A block's last matmul, added to the residual stream, normalised first where the model does. */
+  const leave = (linear: Linear, input: GPUBuffer, weight: GPUBuffer | null): Promise<Both>[] =>
+    weight === null || projected === null
+      ? [matmul(linear, input, hidden, true)]
+      : [matmul(linear, input, projected), norm(weight, projected, hidden, true)];
+
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
     const keys = kvCache.keys[index] as GPUBuffer;
     const values = kvCache.values[index] as GPUBuffer;
     const { blockTable } = kvCache;
+    const window = config.windows[index] ?? null;
+    const rotation = window === null ? fullRotation : slidingRotation;
+    const { rotaryDim } = window === null ? ropes.full : ropes.sliding;
+    const ropeOptions = { rotaryDim, qkNorm: config.qkNorm, epsilon: rmsNormEps };
+    const ropeBuffers = { rows, qkv, rotation, blockTable, headNorm: layer.headNorm ?? noBias, query, keys, values };
+    const attentionBuffers = { rows, query, keys, values, blockTable, partials };
+    const attentionInput = enter(layer.attentionInputNorm);
+    const ffnInput = enter(layer.ffnInputNorm);
     return [
-      norm(layer.attentionNorm),
-      matmul(layer.qkv, normed, qkv),
-      both(ropeKvStep(gpu, { rows, qkv, rotation, blockTable, query, keys, values }, shape)),
-      both(attentionStep(gpu, { rows, query, keys, values, blockTable, partials }, shape)),
-      both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape)),
-      matmul(layer.attentionOutput, attended, hidden, true),
-      norm(layer.ffnNorm),
-      matmul(layer.gateUp, normed, gateUp),
-      both(siluMulStep(gpu, { rows, gateUp, output: ffn }, { ffnSize })),
-      matmul(layer.down, ffn, hidden, true),
+      ...attentionInput.steps,
+      matmul(layer.qkv, attentionInput.input, qkv),
+      both(ropeKvStep(gpu, ropeBuffers, shape, ropeOptions)),
+      both(attentionStep(gpu, attentionBuffers, shape, { scale: config.attentionScale, window })),
+      both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
+      ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm),
+      ...ffnInput.steps,
+      matmul(layer.gateUp, ffnInput.input, gateUp),
+      both(gluStep(gpu, { rows, gateUp, output: ffn }, { ffnSize, activation: config.activation })),
+      ...leave(layer.down, ffn, layer.ffnOutputNorm),
     ];
   });
-  const embedding = both(embedStep(gpu, { rows, weight: weights.embedding, output: hidden }));
+  const embedding = both(
+    embedStep(gpu, { rows, weight: weights.embedding, output: hidden }, { scale: config.embeddingScale }),
+  );
   const body = await Promise.all([embedding, ...layerSteps.flat()]);
 
   const finalNorm = rmsNormStep(

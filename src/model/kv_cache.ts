@@ -39,17 +39,3 @@ export function createKvCache(
     blocksPerSlot,
   };
 }
-
-/** cos and sin of every (position, pair), in float64 on the host: (positions, headDim / 2) of (cos, sin) f32. */
-export function rotationTable(positions: number, headDim: number, ropeTheta: number): Float32Array<ArrayBuffer> {
-  const half = headDim / 2;
-  const table = new Float32Array(positions * half * 2);
-  for (let position = 0; position < positions; position++) {
-    for (let pair = 0; pair < half; pair++) {
-      const angle = position * ropeTheta ** ((-2 * pair) / headDim);
-      table[(position * half + pair) * 2] = Math.cos(angle);
-      table[(position * half + pair) * 2 + 1] = Math.sin(angle);
-    }
-  }
-  return table;
-}

@@ -1,8 +1,9 @@
 import { ModelFormatError, VocabularyMismatchError } from '../errors.ts';
 import type { LoadProgress, TokenizerLike } from '../types.ts';
-import { applyGenerationConfig, checkTensors, type ModelConfig, parseConfig } from './config.ts';
+import { applyGenerationConfig, type ModelConfig, parseConfig } from './config.ts';
 import { parseSafetensors, type Tensor } from './safetensors.ts';
 import type { ModelSource } from './source.ts';
+import { checkTensors } from './tensors.ts';
 import { createTokenizer, type Tokenizer, wrapTokenizer } from './tokenizer.ts';
 import { checkSameVocabulary } from './vocabulary.ts';
 

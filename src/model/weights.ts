@@ -5,15 +5,19 @@ import type { ModelConfig } from './config.ts';
 import { toFloat16Bits, toFloat32 } from './float16.ts';
 import type { ModelFiles } from './load.ts';
 import type { Tensor } from './safetensors.ts';
+import { normNames } from './tensors.ts';
 
 /** A linear layer: weight (N, K) and, where the model has one, bias (N,). */
 export type Linear = { weight: PackedMatrix; bias: GPUBuffer | null };
 
 export type LayerWeights = {
-  attentionNorm: GPUBuffer; // (D,) f32
+  attentionInputNorm: GPUBuffer | null; // (D,) f32, each norm where the model has it
+  attentionOutputNorm: GPUBuffer | null;
+  ffnInputNorm: GPUBuffer | null;
+  ffnOutputNorm: GPUBuffer | null;
+  headNorm: GPUBuffer | null; // weights of the queries' norm, then of the keys' (2 · headDim or (H + K) · headDim)
   qkv: Linear; // ((H + 2K) · headDim, D): q, k and v stacked, one matmul
   attentionOutput: Linear; // (D, H · headDim)
-  ffnNorm: GPUBuffer; // (D,) f32
   gateUp: Linear; // (2F, D): gate and up stacked
   down: Linear; // (D, F)
 };
@@ -40,13 +44,13 @@ export function uploadWeights(gpu: Gpu, label: string, { url, config, tensors }:
       names.map((name) => toFloat16Bits(tensor(name), name, file)),
       inputSize,
     );
-  const vector = (names: readonly string[]): GPUBuffer => {
-    const parts = names.map((name) => toFloat32(tensor(name)));
+  const vector = (names: readonly string[], offset = 0): GPUBuffer => {
+    const parts = names.map((name) => toFloat32(tensor(name)).map((value) => value + offset));
     const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let offset = 0;
+    let start = 0;
     for (const part of parts) {
-      joined.set(part, offset);
-      offset += part.length;
+      joined.set(part, start);
+      start += part.length;
     }
     return createStorageFrom(gpu, `${label} ${names.join('+')}`, joined);
   };
@@ -58,28 +62,33 @@ export function uploadWeights(gpu: Gpu, label: string, { url, config, tensors }:
     bias: hasBias ? vector(modules.map((module) => `${module}.bias`)) : null,
   });
 
-  const { hiddenSize, ffnSize, headCount, headDim, layerCount } = config;
+  const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, fusedProjections, qkNorm } = config;
+  const norms = normNames(config);
+  const qkvNames = fusedProjections ? ['qkv_proj'] : ['q_proj', 'k_proj', 'v_proj'];
+  const gateUpNames = fusedProjections ? ['gate_up_proj'] : ['gate_proj', 'up_proj'];
   const embedding = matrix(['model.embed_tokens.weight'], hiddenSize);
   const layers = Array.from({ length: layerCount }, (_, index): LayerWeights => {
     const layer = `model.layers.${index}`;
     const attention = `${layer}.self_attn`;
+    const norm = (name: string | null) => (name === null ? null : vector([`${layer}.${name}.weight`], normOffset));
+    const under = (parent: string, names: readonly string[]) => names.map((name) => `${parent}.${name}`);
     return {
-      attentionNorm: vector([`${layer}.input_layernorm.weight`]),
-      qkv: linear(
-        [`${attention}.q_proj`, `${attention}.k_proj`, `${attention}.v_proj`],
-        hiddenSize,
-        config.attentionBias,
-      ),
+      attentionInputNorm: norm(norms.attentionInput),
+      attentionOutputNorm: norm(norms.attentionOutput),
+      ffnInputNorm: norm(norms.ffnInput),
+      ffnOutputNorm: norm(norms.ffnOutput),
+      headNorm:
+        qkNorm === 'none' ? null : vector([`${attention}.q_norm.weight`, `${attention}.k_norm.weight`], normOffset),
+      qkv: linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
       attentionOutput: linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
-      ffnNorm: vector([`${layer}.post_attention_layernorm.weight`]),
-      gateUp: linear([`${layer}.mlp.gate_proj`, `${layer}.mlp.up_proj`], hiddenSize, config.mlpBias),
+      gateUp: linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
       down: linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
     };
   });
   return {
     embedding,
     layers,
-    finalNorm: vector(['model.norm.weight']),
+    finalNorm: vector(['model.norm.weight'], normOffset),
     head: config.tiedEmbeddings ? embedding : matrix(['lm_head.weight'], hiddenSize),
     parameterCount: parameterCount(config, tensors),
     sizeBytes: gpu.bytes - bytesBefore,

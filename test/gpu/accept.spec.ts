@@ -2,55 +2,146 @@ import { expect, it } from 'vitest';
 import { acceptStep } from '../../src/kernels/accept.ts';
 import { parseRecord, RECORD_WORDS } from '../../src/speculative/record.ts';
 import { stateFields, stateWords } from '../../src/speculative/sequence.ts';
-import { accept, countDrafts } from '../reference/accept.ts';
+import { accept, acceptRejected, countDrafts } from '../reference/accept.ts';
+import { noToken } from '../reference/argmax.ts';
 import { createRandom } from '../reference/random.ts';
 import { device, empty, readUints, run, words } from './kernel_bench.ts';
 
-it('equals its twin on 60 random rounds: limits, stop tokens, the context end', async () => {
-  const random = createRandom(7);
-  for (let i = 0; i < 60; i++) {
-    const k = random.integer(8);
-    const targetTokens = Array.from({ length: k + 1 }, () => random.integer(3));
-    const drafts = Array.from({ length: k }, (_, j) => (random.uniform() < 0.8 ? (targetTokens[j] as number) : 9));
-    const n = 2 + random.integer(10);
-    const contextLength = n + 1 + random.integer(10);
-    const maxLength = Math.min(contextLength, n + 1 + random.integer(9));
-    const stopTokenIds = random.uniform() < 0.3 ? [2] : [];
-    const draftCount = countDrafts(k, n, contextLength);
-    const state = new Uint32Array(stateWords);
-    state.set([n, maxLength, contextLength, 0, 4, 3, n, n, n, draftCount, stopTokenIds.length]);
-    state.set(drafts, stateFields.drafts);
-    state.set(stopTokenIds, stateFields.stopTokens);
-    const buffers = {
-      targetTokens: words(targetTokens),
-      state: words(state),
-      history: empty(64),
-      record: empty(RECORD_WORDS),
-      adjustments: empty(2 * 16),
-    };
-    const step = await acceptStep(device(), buffers, {
-      slot: 0,
-      sequences: 1,
-      historyStride: 64,
-      targetStride: 0,
-      vocabSize: 16,
-      rejection: false,
-    });
-    run({ rows: 1, blocks: 1 }, step);
-    const record = parseRecord(await readUints(buffers.record));
-    const twin = accept(drafts, targetTokens, { committedLength: n, maxLength, contextLength, stopTokenIds });
-    expect(record).toMatchObject({
+const vocabSize = 16;
+const historyStride = 64;
+const promptBit = 0x80000000;
+
+type RoundOfOne = {
+  drafts: number[];
+  /** (K + 1,); with rejection (1,) */
+  targetTokens: number[];
+  /** With rejection. */
+  acceptedCount: number;
+  n: number;
+  contextLength: number;
+  maxLength: number;
+  stopTokenIds: number[];
+  hasAdjustments: boolean;
+};
+
+function randomRound(seed: number, rejection: boolean): RoundOfOne {
+  const random = createRandom(seed);
+  const k = random.integer(8);
+  const targetTokens = Array.from({ length: rejection ? 1 : k + 1 }, () =>
+    random.uniform() < 0.05 ? noToken : random.integer(3),
+  );
+  const drafts = Array.from({ length: k }, (_, j) =>
+    random.uniform() < 0.8 ? targetTokens[rejection ? 0 : j]! % vocabSize : 9,
+  );
+  const n = 2 + random.integer(10);
+  const contextLength = n + 1 + random.integer(10);
+  const maxLength = Math.min(contextLength, n + 1 + random.integer(9));
+  const draftCount = countDrafts(k, n, contextLength);
+  return {
+    drafts,
+    targetTokens,
+    acceptedCount: random.integer(draftCount + 1),
+    n,
+    contextLength,
+    maxLength,
+    stopTokenIds: random.uniform() < 0.3 ? [2] : [],
+    hasAdjustments: random.uniform() < 0.5,
+  };
+}
+
+it.each([false, true])('equals its twin on 60 random rounds of sequences in a row, rejection %s', async (rejection) => {
+  const count = 60;
+  const firstSlot = 2;
+  const targetStride = 8;
+  const rounds = Array.from({ length: count }, (_, i) => randomRound(i, rejection));
+  const state = new Uint32Array((firstSlot + count) * stateWords);
+  const targetTokens = new Uint32Array(count * targetStride);
+  rounds.forEach(
+    ({ drafts, targetTokens: tokens, acceptedCount, n, contextLength, maxLength, stopTokenIds, hasAdjustments }, i) => {
+      const start = (firstSlot + i) * stateWords;
+      const draftCount = countDrafts(drafts.length, n, contextLength);
+      state.set([n, maxLength, contextLength, 0, 4, 3, n, n, n, draftCount, stopTokenIds.length], start);
+      state.set(drafts, start + stateFields.drafts);
+      state.set(stopTokenIds, start + stateFields.stopTokens);
+      state[start + stateFields.acceptedCount] = acceptedCount;
+      state[start + stateFields.hasAdjustments] = Number(hasAdjustments);
+      targetTokens.set(tokens, i * targetStride);
+    },
+  );
+  // Every token was in the prompt, and has a bias that nothing may change.
+  const before = Uint32Array.from({ length: (firstSlot + count) * vocabSize * 2 }, (_, i) =>
+    i % 2 === 0 ? promptBit + 3 : 77,
+  );
+  const buffers = {
+    targetTokens: words(targetTokens),
+    state: words(state),
+    history: empty((firstSlot + count) * historyStride),
+    record: empty(count * RECORD_WORDS),
+    adjustments: words(before),
+  };
+  const shape = { slot: firstSlot, sequences: count, historyStride, targetStride, vocabSize, rejection };
+  const step = await acceptStep(device(), buffers, shape);
+  run({ rows: 1, blocks: 1 }, step);
+  const records = await readUints(buffers.record);
+  const history = await readUints(buffers.history);
+  const adjustments = await readUints(buffers.adjustments);
+  const recordOf = (all: Uint32Array, i: number) => parseRecord(all.slice(i * RECORD_WORDS, (i + 1) * RECORD_WORDS));
+  const twins = rounds.map(
+    ({ drafts, targetTokens: tokens, acceptedCount, n, contextLength, maxLength, stopTokenIds }) => {
+      const limits = { committedLength: n, maxLength, contextLength, stopTokenIds };
+      return rejection ? acceptRejected(drafts, acceptedCount, tokens[0]!, limits) : accept(drafts, tokens, limits);
+    },
+  );
+  const expectedAdjustments = before.slice();
+  twins.forEach((twin, i) => {
+    const { n, hasAdjustments } = rounds[i]!;
+    expect(recordOf(records, i)).toMatchObject({
+      slot: firstSlot + i,
       epoch: 4,
       roundIndex: 3,
       draftCount: twin.draftCount,
       acceptedCount: twin.acceptedCount,
       tokens: twin.tokens,
       finish: twin.finish,
+      nonFinite: twin.nonFinite,
       length: n + twin.tokens.length,
     });
-    const history = await readUints(buffers.history);
-    expect(Array.from(history.subarray(n, n + twin.tokens.length))).toEqual(twin.tokens);
-    run({ rows: 1, blocks: 1 }, step);
-    if (twin.finish !== null) expect(parseRecord(await readUints(buffers.record)).phase).toBe('noop');
-  }
+    const start = (firstSlot + i) * historyStride + n;
+    expect([...history.subarray(start, start + twin.tokens.length)]).toEqual(twin.tokens);
+    for (const token of hasAdjustments ? twin.tokens : []) {
+      expectedAdjustments[((firstSlot + i) * vocabSize + token) * 2]! += 1;
+    }
+  });
+  expect(adjustments).toEqual(expectedAdjustments);
+  // All that can happen did.
+  const finishes = twins.map(({ finish, nonFinite }) => (nonFinite ? 'nonFinite' : finish));
+  for (const finish of [null, 'stop', 'length', 'nonFinite']) expect(finishes).toContain(finish);
+
+  run({ rows: 1, blocks: 1 }, step);
+  const again = await readUints(buffers.record);
+  twins.forEach(({ finish }, i) => {
+    if (finish !== null) expect(recordOf(again, i).phase).toBe('noop');
+  });
 });
+
+it.each([false, true])(
+  'the prefill commits one token, whatever the state says of drafts; rejection %s',
+  async (rejection) => {
+    const state = new Uint32Array(stateWords);
+    state.set([5, 20, 20, 0, 4, 0, 5, 5, 5, 3]);
+    state.set([7, 7, 7], stateFields.drafts);
+    state[stateFields.acceptedCount] = 3;
+    const record = empty(RECORD_WORDS);
+    const buffers = { targetTokens: words([7, 7, 7, 7]), state: words(state), history: empty(64), record };
+    const shape = { slot: 0, sequences: 1, historyStride, targetStride: 0, vocabSize, rejection };
+    run({ rows: 1, blocks: 1 }, await acceptStep(device(), { ...buffers, adjustments: empty(32) }, shape));
+    const { phase, draftCount, acceptedCount, tokens, length } = parseRecord(await readUints(record));
+    expect({ phase, draftCount, acceptedCount, tokens, length }).toEqual({
+      phase: 'prefill',
+      draftCount: 0,
+      acceptedCount: 0,
+      tokens: [7],
+      length: 6,
+    });
+  },
+);

@@ -2,10 +2,10 @@ import { describe, it } from 'vitest';
 import { attentionStep, partialsSize } from '../../src/kernels/attention.ts';
 import { attentionFoldStep } from '../../src/kernels/attention_fold.ts';
 import { ropeKvStep } from '../../src/kernels/rope_kv.ts';
-import { rotationTable } from '../../src/model/kv_cache.ts';
+import { rotationTable } from '../../src/model/rope.ts';
 import { attention } from '../reference/attention.ts';
 import { createRandom } from '../reference/random.ts';
-import { ropeKv } from '../reference/rope_kv.ts';
+import { plainRope, ropeKv } from '../reference/rope_kv.ts';
 import { device, empty, expectClose, floats, readFloats, rounded, rowsOf, run, words } from './kernel_bench.ts';
 
 describe.each([
@@ -13,13 +13,16 @@ describe.each([
   { headCount: 3, kvHeadCount: 1, headDim: 20 },
   { headCount: 2, kvHeadCount: 2, headDim: 128 },
 ])('rope_kv and attention $headCount/$kvHeadCount/$headDim', (heads) => {
-  it('equal their twins across blocks, through a permuted block table', async () => {
+  const rope = plainRope(heads.headDim, 10_000);
+
+  // A window within a block, one that begins inside another, one of exactly a block, and one that is never full.
+  it.each([null, 5, 64, 100, 1000])('equal their twins across blocks, window %s', async (window) => {
     const { headCount, kvHeadCount, headDim } = heads;
     const rowCount = 150; // three blocks
     const width = (headCount + 2 * kvHeadCount) * headDim;
     const positions = Array.from({ length: rowCount }, (_, i) => i);
     const qkv = rounded(createRandom(headDim).normals(rowCount * width));
-    const twin = ropeKv(qkv, positions, heads, 10_000);
+    const twin = ropeKv(qkv, positions, heads, { rope });
     const shape = { ...heads, blocksPerSlot: 3 };
     const kvFloats = 3 * 64 * kvHeadCount * headDim;
     const query = empty(rowCount * headCount * headDim);
@@ -29,14 +32,21 @@ describe.each([
     const values = empty(kvFloats);
     const partials = empty(partialsSize(rowCount, shape) / 4);
     const output = empty(rowCount * headCount * headDim);
-    const rotation = floats(rotationTable(rowCount, headDim, 10_000));
+    const rotation = floats(rotationTable(rowCount, rope));
+    const scale = 0.3 / Math.sqrt(headDim);
+    const headNorm = empty(4);
+    const buffers = { rows, qkv: floats(qkv), rotation, blockTable, headNorm, query, keys, values };
     run(
       { rows: rowCount, blocks: 3 },
-      await ropeKvStep(device(), { rows, qkv: floats(qkv), rotation, blockTable, query, keys, values }, shape),
-      await attentionStep(device(), { rows, query, keys, values, blockTable, partials }, shape),
-      await attentionFoldStep(device(), { rows, partials, output }, shape),
+      await ropeKvStep(device(), buffers, shape, {
+        rotaryDim: headDim,
+        qkNorm: 'none',
+        epsilon: 1e-6,
+      }),
+      await attentionStep(device(), { rows, query, keys, values, blockTable, partials }, shape, { scale, window }),
+      await attentionFoldStep(device(), { rows, partials, output }, shape, { window }),
     );
     expectClose(await readFloats(query), twin.q);
-    expectClose(await readFloats(output), attention(twin.q, twin.k, twin.v, positions, heads), 1e-5);
+    expectClose(await readFloats(output), attention(twin.q, twin.k, twin.v, positions, heads, { scale, window }), 1e-5);
   });
 });

@@ -1,6 +1,7 @@
 /**
- * Float64 twin of shaders/accept.wgsl, greedy: the longest prefix of drafts that equals the target's own choices is
- * kept, and the target's choice after it comes for free (the bonus token).
+ * Twin of shaders/accept.wgsl. Greedy and seeded: the longest prefix of drafts that equals the target's own choices is
+ * kept, and the target's choice after it comes for free (the bonus token). With rejection sampling the accepted drafts
+ * have been counted (reject.ts) and the token after them drawn (residual.ts) before.
  */
 import { noToken } from './argmax.ts';
 
@@ -40,19 +41,40 @@ export function accept(
   if (targetTokens.length !== drafts.length + 1) {
     throw new RangeError(`Expected ${drafts.length + 1} target tokens, got ${targetTokens.length}.`);
   }
-  const { committedLength, maxLength, contextLength, stopTokenIds } = limits;
+  const draftCount = countDrafts(drafts.length, limits.committedLength, limits.contextLength);
+  let acceptedCount = 0;
+  while (acceptedCount < draftCount && drafts[acceptedCount] === targetTokens[acceptedCount]) acceptedCount++;
+  // Accepted drafts equal the target's choices, so the target's row alone spells what is committed.
+  return commit(draftCount, acceptedCount, targetTokens.slice(0, acceptedCount + 1), limits);
+}
+
+/** With rejection sampling: `nextToken` follows the `acceptedCount` accepted drafts. */
+export function acceptRejected(
+  drafts: readonly number[], // (K,)
+  acceptedCount: number,
+  nextToken: number,
+  limits: AcceptLimits,
+): AcceptResult {
+  const draftCount = countDrafts(drafts.length, limits.committedLength, limits.contextLength);
+  if (acceptedCount > draftCount) {
+    throw new RangeError(`Expected at most ${draftCount} accepted drafts, got ${acceptedCount}.`);
+  }
+  return commit(draftCount, acceptedCount, [...drafts.slice(0, acceptedCount), nextToken], limits);
+}
+
+function commit(
+  draftCount: number,
+  acceptedCount: number,
+  wanted: readonly number[], // (acceptedCount + 1,)
+  { committedLength, maxLength, stopTokenIds }: AcceptLimits,
+): AcceptResult {
   if (committedLength >= maxLength) {
     throw new RangeError(`A round needs room: ${committedLength} tokens are committed, ${maxLength} is the most.`);
   }
-  const draftCount = countDrafts(drafts.length, committedLength, contextLength);
-  let acceptedCount = 0;
-  while (acceptedCount < draftCount && drafts[acceptedCount] === targetTokens[acceptedCount]) acceptedCount++;
-
   const tokens: number[] = [];
   let finish: AcceptResult['finish'] = null;
   let nonFinite = false;
-  // Accepted drafts equal the target's choices, so the target's row alone spells what is committed.
-  for (const token of targetTokens.slice(0, acceptedCount + 1)) {
+  for (const token of wanted) {
     nonFinite = token === noToken;
     if (nonFinite) {
       finish = 'length';

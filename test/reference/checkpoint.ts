@@ -4,6 +4,7 @@
  */
 import type { ModelConfig } from '../../src/model/config.ts';
 import type { Tensor } from '../../src/model/safetensors.ts';
+import { plainRope } from './rope_kv.ts';
 
 /** The part of a model's config that the forward pass needs. */
 export type ReferenceConfig = Omit<ModelConfig, 'architecture' | 'modelType' | 'bosTokenId' | 'eosTokenIds'>;
@@ -36,7 +37,15 @@ export function readLlamaConfig(json: LlamaConfigJson): ReferenceConfig {
     vocabSize: json.vocab_size,
     maxContextLength: json.max_position_embeddings,
     rmsNormEps: json.rms_norm_eps,
-    ropeTheta: json.rope_theta,
+    ropes: { full: plainRope(json.head_dim, json.rope_theta), sliding: plainRope(json.head_dim, json.rope_theta) },
+    windows: new Array<null>(json.num_hidden_layers).fill(null),
+    qkNorm: 'none',
+    norms: 'before',
+    normOffset: 0,
+    activation: 'silu',
+    fusedProjections: false,
+    embeddingScale: 1,
+    attentionScale: json.head_dim ** -0.5,
     tiedEmbeddings: json.tie_word_embeddings,
     attentionBias: json.attention_bias,
     // Llama's one switch governs all four attention projections.

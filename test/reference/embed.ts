@@ -1,8 +1,9 @@
-/** Float64 twin of shaders/embed.wgsl: one row of the embedding per token. */
+/** Float64 twin of shaders/embed.wgsl: one row of the embedding per token, times `scale`. */
 export function embed(
   tokens: readonly number[], // (T,)
   embedding: Float64Array, // (V, D)
   hiddenSize: number,
+  scale = 1,
 ): Float64Array {
   const vocabSize = embedding.length / hiddenSize;
   const output = new Float64Array(tokens.length * hiddenSize); // (T, D)
@@ -12,5 +13,5 @@ export function embed(
     }
     output.set(embedding.subarray(token * hiddenSize, (token + 1) * hiddenSize), row * hiddenSize);
   });
-  return output;
+  return scale === 1 ? output : output.map((value) => value * scale);
 }

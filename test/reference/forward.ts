@@ -1,14 +1,14 @@
-/** Float64 twin of src/model/forward.ts: a Llama decoder over T rows with an incremental key/value cache. */
+/** Float64 twin of src/model/forward.ts: a decoder over T rows with an incremental key/value cache. */
 import type { Tensor } from '../../src/model/safetensors.ts';
 import { attention } from './attention.ts';
 import type { ReferenceConfig } from './checkpoint.ts';
 import { dequantize } from './dequantize.ts';
 import { embed } from './embed.ts';
 import { roundToFloat16 } from './float_formats.ts';
+import { glu } from './glu.ts';
 import { matmul } from './matmul.ts';
 import { rmsNorm } from './rms_norm.ts';
-import { ropeKv } from './rope_kv.ts';
-import { siluMul } from './silu_mul.ts';
+import { type QkNorm, ropeKv } from './rope_kv.ts';
 
 export type ReferenceModel = {
   readonly config: ReferenceConfig;
@@ -32,12 +32,15 @@ export type ReferenceOptions = {
 };
 
 type Layer = {
-  inputNorm: Float64Array; // (D,)
+  attentionInputNorm: Float64Array | null; // (D,)
+  attentionOutputNorm: Float64Array | null;
+  mlpInputNorm: Float64Array | null;
+  mlpOutputNorm: Float64Array | null;
+  qkNorm: QkNorm | null;
   qkv: Float64Array; // ((H + 2K) · headDim, D)
   qkvBias: Float64Array | null;
   attentionOutput: Float64Array; // (D, H · headDim)
   attentionOutputBias: Float64Array | null;
-  mlpNorm: Float64Array; // (D,)
   gateUp: Float64Array; // (2F, D)
   gateUpBias: Float64Array | null;
   down: Float64Array; // (D, F)
@@ -66,7 +69,33 @@ export function createReferenceModel(
 
   const embedding = load('model.embed_tokens.weight', vocabSize, hiddenSize);
   const head = config.tiedEmbeddings ? embedding : load('lm_head.weight', vocabSize, hiddenSize);
-  const finalNorm = load('model.norm.weight', hiddenSize);
+  // Gemma keeps w − 1.
+  const norm = (name: string, size: number) => load(`${name}.weight`, size).map((w) => w + config.normOffset);
+  const finalNorm = norm('model.norm', hiddenSize);
+  const norms = (prefix: string) => {
+    const at = (name: string) => norm(`${prefix}.${name}`, hiddenSize);
+    const before = config.norms !== 'after';
+    const after = config.norms !== 'before';
+    const inputName = config.norms === 'before' ? 'post_attention_layernorm' : 'pre_feedforward_layernorm';
+    return {
+      attentionInputNorm: before ? at('input_layernorm') : null,
+      attentionOutputNorm: after ? at('post_attention_layernorm') : null,
+      mlpInputNorm: before ? at(inputName) : null,
+      mlpOutputNorm: after ? at('post_feedforward_layernorm') : null,
+    };
+  };
+  const qkNorm = (prefix: string): QkNorm | null => {
+    if (config.qkNorm === 'none') return null;
+    const isFull = config.qkNorm === 'full';
+    return {
+      kind: config.qkNorm,
+      queryWeight: norm(`${prefix}.q_norm`, isFull ? querySize : headDim),
+      keyWeight: norm(`${prefix}.k_norm`, isFull ? kvSize : headDim),
+      eps: rmsNormEps,
+    };
+  };
+  const normed = (input: Float64Array, weight: Float64Array | null) =>
+    weight === null ? input : rmsNorm(input, weight, rmsNormEps);
   const layers = Array.from({ length: config.layerCount }, (_, index): Layer => {
     const prefix = `model.layers.${index}`;
     const matrix = (name: string, outputSize: number, inputSize: number) =>
@@ -74,12 +103,15 @@ export function createReferenceModel(
     const bias = (present: boolean, ...parts: [name: string, size: number][]) =>
       present ? concatenate(...parts.map(([name, size]) => load(`${prefix}.${name}.bias`, size))) : null;
     return {
-      inputNorm: load(`${prefix}.input_layernorm.weight`, hiddenSize),
-      qkv: concatenate(
-        matrix('self_attn.q_proj', querySize, hiddenSize),
-        matrix('self_attn.k_proj', kvSize, hiddenSize),
-        matrix('self_attn.v_proj', kvSize, hiddenSize),
-      ),
+      ...norms(prefix),
+      qkNorm: qkNorm(`${prefix}.self_attn`),
+      qkv: config.fusedProjections
+        ? matrix('self_attn.qkv_proj', querySize + 2 * kvSize, hiddenSize)
+        : concatenate(
+            matrix('self_attn.q_proj', querySize, hiddenSize),
+            matrix('self_attn.k_proj', kvSize, hiddenSize),
+            matrix('self_attn.v_proj', kvSize, hiddenSize),
+          ),
       qkvBias: bias(
         config.attentionBias,
         ['self_attn.q_proj', querySize],
@@ -88,8 +120,9 @@ export function createReferenceModel(
       ),
       attentionOutput: matrix('self_attn.o_proj', hiddenSize, querySize),
       attentionOutputBias: bias(config.attentionOutputBias, ['self_attn.o_proj', hiddenSize]),
-      mlpNorm: load(`${prefix}.post_attention_layernorm.weight`, hiddenSize),
-      gateUp: concatenate(matrix('mlp.gate_proj', ffnSize, hiddenSize), matrix('mlp.up_proj', ffnSize, hiddenSize)),
+      gateUp: config.fusedProjections
+        ? matrix('mlp.gate_up_proj', 2 * ffnSize, hiddenSize)
+        : concatenate(matrix('mlp.gate_proj', ffnSize, hiddenSize), matrix('mlp.up_proj', ffnSize, hiddenSize)),
       gateUpBias: bias(config.mlpBias, ['mlp.gate_proj', ffnSize], ['mlp.up_proj', ffnSize]),
       down: matrix('mlp.down_proj', hiddenSize, ffnSize),
       downBias: bias(config.mlpBias, ['mlp.down_proj', hiddenSize]),
@@ -105,42 +138,48 @@ export function createReferenceModel(
     }
     const rows = tokens.length;
     const positions = tokens.map((_, row) => startPosition + row);
-    let hidden = embed(tokens, embedding, hiddenSize); // (T, D)
+    let hidden = embed(tokens, embedding, hiddenSize, config.embeddingScale); // (T, D)
     onTensor('embed', hidden);
     layers.forEach((layer, index) => {
       const trace = (name: string, values: Float64Array) => onTensor(`layers.${index}.${name}`, values);
 
-      const attentionInput = rmsNorm(hidden, layer.inputNorm, rmsNormEps);
+      const window = config.windows[index]!;
+      const rope = window === null ? config.ropes.full : config.ropes.sliding;
+      const attentionInput = normed(hidden, layer.attentionInputNorm);
       trace('input_norm', attentionInput);
       const qkvShape = { rows, inputSize: hiddenSize, outputSize: querySize + 2 * kvSize };
       const qkv = matmul(attentionInput, layer.qkv, qkvShape, layer.qkvBias);
       trace('qkv', qkv);
-      const { q, k, v } = ropeKv(qkv, positions, config, config.ropeTheta);
+      const { q, k, v } = ropeKv(qkv, positions, config, { rope, qkNorm: layer.qkNorm });
       trace('q', q);
       trace('k', k);
       trace('v', v);
       layer.keys = write(layer.keys, k, startPosition * kvSize);
       layer.values = write(layer.values, v, startPosition * kvSize);
-      const mixed = attention(q, layer.keys, layer.values, positions, config); // (T, H · headDim)
+      const mixed = attention(q, layer.keys, layer.values, positions, config, {
+        scale: config.attentionScale,
+        window,
+      }); // (T, H · headDim)
       trace('attention', mixed);
       const outputShape = { rows, inputSize: querySize, outputSize: hiddenSize };
-      hidden = matmul(mixed, layer.attentionOutput, outputShape, layer.attentionOutputBias, hidden);
+      const attended = matmul(mixed, layer.attentionOutput, outputShape, layer.attentionOutputBias);
+      hidden = add(hidden, normed(attended, layer.attentionOutputNorm));
       trace('attention_residual', hidden);
 
-      const mlpInput = rmsNorm(hidden, layer.mlpNorm, rmsNormEps);
+      const mlpInput = normed(hidden, layer.mlpInputNorm);
       trace('mlp_norm', mlpInput);
       const gateUpShape = { rows, inputSize: hiddenSize, outputSize: 2 * ffnSize };
       const gateUp = matmul(mlpInput, layer.gateUp, gateUpShape, layer.gateUpBias);
       trace('gate_up', gateUp);
-      const activated = siluMul(gateUp, ffnSize); // (T, F)
+      const activated = glu(gateUp, ffnSize, config.activation); // (T, F)
       trace('silu_mul', activated);
       const downShape = { rows, inputSize: ffnSize, outputSize: hiddenSize };
-      hidden = matmul(activated, layer.down, downShape, layer.downBias, hidden);
+      hidden = add(hidden, normed(matmul(activated, layer.down, downShape, layer.downBias), layer.mlpOutputNorm));
       trace('mlp_residual', hidden);
     });
-    const normed = rmsNorm(hidden, finalNorm, rmsNormEps);
-    onTensor('final_norm', normed);
-    const logits = matmul(normed, head, { rows, inputSize: hiddenSize, outputSize: vocabSize }); // (T, V)
+    const output = rmsNorm(hidden, finalNorm, rmsNormEps);
+    onTensor('final_norm', output);
+    const logits = matmul(output, head, { rows, inputSize: hiddenSize, outputSize: vocabSize }); // (T, V)
     onTensor('logits', logits);
     // Last, so that a call that throws leaves the cache as it was described.
     cachedTokens.splice(startPosition, Infinity, ...tokens);
@@ -149,6 +188,8 @@ export function createReferenceModel(
 
   return { config, tokens: cachedTokens, forward };
 }
+
+const add = (a: Float64Array, b: Float64Array) => a.map((value, i) => value + b[i]!);
 
 function concatenate(...parts: Float64Array[]): Float64Array {
   const result = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));

@@ -100,7 +100,8 @@ export function teacherForcedGaps(
   return continuation.map((token, i) => rows[i]![argmax(rows[i]!)]! - rows[i]![token]!);
 }
 
-function lengthLimit(promptTokens: readonly number[], maxNewTokens: number, contextLength: number): number {
+/** Most committed tokens of a request. */
+export function lengthLimit(promptTokens: readonly number[], maxNewTokens: number, contextLength: number): number {
   if (promptTokens.length === 0 || promptTokens.length >= contextLength) {
     throw new RangeError(`Expected a prompt of 1 to ${contextLength - 1} tokens, got ${promptTokens.length}.`);
   }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ModelFormatError, UnsupportedModelError } from '../../../src/errors.ts';
-import { applyGenerationConfig, checkTensors, parseConfig, tensorShapes } from '../../../src/model/config.ts';
+import { applyGenerationConfig, parseConfig } from '../../../src/model/config.ts';
 import { parseSafetensors, type StoredTensor } from '../../../src/model/safetensors.ts';
+import { checkTensors, tensorShapes } from '../../../src/model/tensors.ts';
 import { jsonOf, readFolder } from './folders.ts';
 
 const minimal = {
@@ -29,7 +30,18 @@ describe('parseConfig', () => {
       vocabSize: 100,
       maxContextLength: 128,
       rmsNormEps: 1e-6,
-      ropeTheta: 10000,
+      qkNorm: 'none',
+      norms: 'before',
+      normOffset: 0,
+      activation: 'silu',
+      fusedProjections: false,
+      embeddingScale: 1,
+      attentionScale: 0.25,
+      ropes: {
+        full: { theta: 10000, rotaryDim: 16, scaling: { type: 'none' } },
+        sliding: { theta: 10000, rotaryDim: 16, scaling: { type: 'none' } },
+      },
+      windows: [null, null],
       tiedEmbeddings: false,
       attentionBias: false,
       attentionOutputBias: false,
@@ -72,7 +84,7 @@ describe('parseConfig', () => {
       },
       'config.json',
     );
-    expect(config).toMatchObject({ headDim: 64, headCount: 9, kvHeadCount: 3, ropeTheta: 100000, eosTokenIds: [2] });
+    expect(config).toMatchObject({ headDim: 64, headCount: 9, kvHeadCount: 3, eosTokenIds: [2] });
   });
 
   test.each([
@@ -88,11 +100,10 @@ describe('parseConfig', () => {
       { eos_token_id: [3, 5, 3], bos_token_id: 99 },
       { eosTokenIds: [3, 5], bosTokenId: 99 },
     ],
-    [{ rope_scaling: { type: 'default' } }, { ropeTheta: 10000 }],
-    [{ rope_parameters: { rope_type: 'default', rope_theta: 5e5 } }, { ropeTheta: 5e5 }],
-    [{ rope_theta: 1e4, rope_scaling: { rope_type: 'default', rope_theta: 2e4 } }, { ropeTheta: 2e4 }],
+    [{ rope_scaling: { type: 'default' } }, { ropes: { full: { theta: 10000 } } }],
+    [{ rope_parameters: { rope_type: 'default', rope_theta: 5e5 } }, { ropes: { full: { theta: 5e5 } } }],
+    [{ rope_theta: 1e4, rope_scaling: { rope_type: 'default', rope_theta: 2e4 } }, { ropes: { full: { theta: 2e4 } } }],
     [{ layer_types: ['full_attention', 'full_attention'], sliding_window: null }, { layerCount: 2 }],
-    [{ sliding_window: 4096, use_sliding_window: false }, { layerCount: 2 }],
     [{ architectures: undefined, model_type: 'llama' }, { modelType: 'llama' }],
     [{ hidden_act: 'swish' }, { hiddenSize: 64 }],
   ])('%j', (entries, expected) => {
@@ -100,14 +111,15 @@ describe('parseConfig', () => {
   });
 
   test.each<[Record<string, unknown>, RegExp]>([
-    [{ architectures: ['MistralForCausalLM'] }, /architectures \["MistralForCausalLM"\].*LlamaForCausalLM/],
+    [
+      { architectures: ['BloomForCausalLM'] },
+      /architectures \["BloomForCausalLM"\].*LlamaForCausalLM.*Qwen3ForCausalLM/,
+    ],
     [{ model_type: 'qwen2' }, /model_type "qwen2".*only "llama"/],
     [{ hidden_act: 'gelu_pytorch_tanh' }, /hidden_act "gelu_pytorch_tanh"/],
     [{ hidden_act: null }, /hidden_act null/],
-    [{ rope_scaling: { type: 'linear', factor: 2 } }, /rope_scaling .*linear/],
     [{ rope_scaling: { factor: 2 } }, /rope_scaling/],
-    [{ rope_parameters: { rope_type: 'yarn', factor: 4 } }, /rope_parameters .*yarn/],
-    [{ rope_parameters: { full_attention: { rope_type: 'default' } } }, /rope_parameters/],
+    [{ rope_parameters: { rope_type: 'yarn', factor: 4 } }, /rope_type "yarn".*llama3/],
     [{ rope_parameters: { rope_type: 'default', partial_rotary_factor: 0.5 } }, /partial_rotary_factor 0\.5/],
     [{ partial_rotary_factor: 0.25 }, /partial_rotary_factor 0\.25/],
     [{ rope_interleaved: true }, /rope_interleaved true/],

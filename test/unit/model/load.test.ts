@@ -3,8 +3,9 @@ import { InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
 import { loadModelFiles, loadPair } from '../../../src/model/load.ts';
 import { folderSource, type ModelSource } from '../../../src/model/source.ts';
 import type { LoadProgress } from '../../../src/types.ts';
-import { readFolder, serve } from './folders.ts';
+import { readFolder } from './folders.ts';
 import { type FolderFiles, malformedFolders } from './malformed_folders.ts';
+import { serve } from './serve.ts';
 
 const TARGET = 'https://models.test/target/';
 const DRAFT = 'https://models.test/draft/';

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { InvalidOptionError, ModelFetchError, ModelFormatError } from '../../../src/errors.ts';
 import { folderSource, type ReadOptions } from '../../../src/model/source.ts';
-import { chunked } from './folders.ts';
+import { chunked } from './serve.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 

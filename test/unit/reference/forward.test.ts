@@ -42,7 +42,7 @@ function naiveLogits({ config, tensors }: RandomModel, tokens: readonly number[]
   const turn = (head: readonly number[], position: number) =>
     head.map((value, i) => {
       const pair = i % (headDim / 2);
-      const angle = position / config.ropeTheta ** ((2 * pair) / headDim);
+      const angle = position / config.ropes.full.theta ** ((2 * pair) / headDim);
       const partner = i < headDim / 2 ? -head[i + headDim / 2]! : head[pair]!;
       return value * Math.cos(angle) + partner * Math.sin(angle);
     });

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { argmax, margin, noToken } from '../../reference/argmax.ts';
 import { attention } from '../../reference/attention.ts';
 import { embed } from '../../reference/embed.ts';
+import { glu } from '../../reference/glu.ts';
 import { matmul } from '../../reference/matmul.ts';
 import { createRandom } from '../../reference/random.ts';
 import { rmsNorm } from '../../reference/rms_norm.ts';
-import { ropeKv } from '../../reference/rope_kv.ts';
-import { siluMul } from '../../reference/silu_mul.ts';
+import { plainRope, ropeKv } from '../../reference/rope_kv.ts';
 
 const random = createRandom(1);
 
@@ -94,14 +94,16 @@ describe('ropeKv', () => {
   const shape = { headCount: 1, kvHeadCount: 1, headDim: 4 };
   test('hand-computed: pairs (0, 2) and (1, 3), angles 1 and 0.01 at position 1', () => {
     // q = (1, 0, 0, 0), k = (0, 1, 0, 0), v = (5, 6, 7, 8)
-    const { q, k, v } = ropeKv(Float64Array.of(1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 8), [1], shape, 10000);
+    const { q, k, v } = ropeKv(Float64Array.of(1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 8), [1], shape, {
+      rope: plainRope(4, 10000),
+    });
     expect(distance(q, [Math.cos(1), 0, Math.sin(1), 0])).toBeLessThan(1e-15);
     expect(distance(k, [0, Math.cos(0.01), 0, Math.sin(0.01)])).toBeLessThan(1e-15);
     expect([...v]).toEqual([5, 6, 7, 8]);
   });
   test('position 0 turns nothing', () => {
     const qkv = random.normals(12);
-    const { q, k, v } = ropeKv(qkv, [0], shape, 10000);
+    const { q, k, v } = ropeKv(qkv, [0], shape, { rope: plainRope(4, 10000) });
     expect([...q, ...k, ...v]).toEqual([...qkv]);
   });
   test('many heads and positions, against powers of complex numbers', () => {
@@ -109,7 +111,7 @@ describe('ropeKv', () => {
     const positions = [0, 1, 7, 200];
     const qkv = random.normals(positions.length * 10 * 20);
     const theta = 5000;
-    const { q, k, v } = ropeKv(qkv, positions, many, theta);
+    const { q, k, v } = ropeKv(qkv, positions, many, { rope: plainRope(many.headDim, theta) });
     // e^(i·angle) by repeated multiplication with the unit step of each frequency.
     const turn = (head: readonly number[], position: number): number[] => {
       const result = new Array<number>(20).fill(0);
@@ -134,7 +136,9 @@ describe('ropeKv', () => {
     expect([...v]).toEqual(pick(8, 10).flatMap(({ head }) => head));
   });
   test('refuses rows of another size', () => {
-    expect(() => ropeKv(new Float64Array(13), [0], shape, 10000)).toThrow('1 × 12 values, got 13');
+    expect(() => ropeKv(new Float64Array(13), [0], shape, { rope: plainRope(4, 10000) })).toThrow(
+      '1 × 12 values, got 13',
+    );
   });
 });
 
@@ -180,15 +184,15 @@ describe('attention', () => {
   });
 });
 
-describe('siluMul', () => {
+describe('glu', () => {
   test('hand-computed, gate before up in each row', () => {
     const gateUp = Float64Array.of(0, 1, 7, 10, Math.log(3), -1, 4, 1); // (2, 2 · 2)
     const silu1 = 1 / (1 + 1 / Math.E);
     const expected = [0, 10 * silu1, 3 * Math.log(3), -1 / (1 + Math.E)];
-    expect(distance(siluMul(gateUp, 2), expected)).toBeLessThan(1e-14);
+    expect(distance(glu(gateUp, 2), expected)).toBeLessThan(1e-14);
   });
   test('far from zero it is x or 0, never NaN', () => {
-    expect([...siluMul(Float64Array.of(1000, -1000, 1, 1), 2)].map((value) => value + 0)).toEqual([1000, 0]);
+    expect([...glu(Float64Array.of(1000, -1000, 1, 1), 2)].map((value) => value + 0)).toEqual([1000, 0]);
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { checkTensors, parseConfig } from '../../../src/model/config.ts';
+import { parseConfig } from '../../../src/model/config.ts';
 import { parseSafetensors } from '../../../src/model/safetensors.ts';
+import { checkTensors } from '../../../src/model/tensors.ts';
 import { readSafetensors, writeSafetensors } from '../../reference/checkpoint.ts';
 import { dequantize } from '../../reference/dequantize.ts';
 import { randomModel } from '../../reference/random_model.ts';

@@ -1,0 +1,122 @@
+import { ModelFormatError, UnsupportedModelError } from '../errors.ts';
+import type { ModelConfig } from './config.ts';
+import type { StoredTensor, Tensor } from './safetensors.ts';
+
+/** Names of the norms of a layer, by where they stand. */
+export type NormNames = {
+  attentionInput: string | null;
+  attentionOutput: string | null;
+  ffnInput: string | null;
+  ffnOutput: string | null;
+};
+
+export function normNames({ norms }: Pick<ModelConfig, 'norms'>): NormNames {
+  switch (norms) {
+    case 'before':
+      return {
+        attentionInput: 'input_layernorm',
+        attentionOutput: null,
+        ffnInput: 'post_attention_layernorm',
+        ffnOutput: null,
+      };
+    case 'after':
+      return {
+        attentionInput: null,
+        attentionOutput: 'post_attention_layernorm',
+        ffnInput: null,
+        ffnOutput: 'post_feedforward_layernorm',
+      };
+    case 'both':
+      return {
+        attentionInput: 'input_layernorm',
+        attentionOutput: 'post_attention_layernorm',
+        ffnInput: 'pre_feedforward_layernorm',
+        ffnOutput: 'post_feedforward_layernorm',
+      };
+  }
+}
+
+/** Name and shape of every tensor that the model needs; matrices are (outputs, inputs). */
+export function tensorShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
+  const { hiddenSize, ffnSize, vocabSize, headDim, qkNorm, fusedProjections } = config;
+  const queryWidth = config.headCount * headDim;
+  const kvWidth = config.kvHeadCount * headDim;
+  const shapes = new Map<string, readonly number[]>();
+  const linear = (name: string, outputs: number, inputs: number, bias: boolean) => {
+    shapes.set(`${name}.weight`, [outputs, inputs]);
+    if (bias) shapes.set(`${name}.bias`, [outputs]);
+  };
+  const norms = Object.values(normNames(config));
+  shapes.set('model.embed_tokens.weight', [vocabSize, hiddenSize]);
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const prefix = `model.layers.${layer}`;
+    const attention = `${prefix}.self_attn`;
+    for (const name of norms) if (name !== null) shapes.set(`${prefix}.${name}.weight`, [hiddenSize]);
+    if (fusedProjections) {
+      linear(`${attention}.qkv_proj`, queryWidth + 2 * kvWidth, hiddenSize, config.attentionBias);
+      linear(`${prefix}.mlp.gate_up_proj`, 2 * ffnSize, hiddenSize, config.mlpBias);
+    } else {
+      linear(`${attention}.q_proj`, queryWidth, hiddenSize, config.attentionBias);
+      linear(`${attention}.k_proj`, kvWidth, hiddenSize, config.attentionBias);
+      linear(`${attention}.v_proj`, kvWidth, hiddenSize, config.attentionBias);
+      linear(`${prefix}.mlp.gate_proj`, ffnSize, hiddenSize, config.mlpBias);
+      linear(`${prefix}.mlp.up_proj`, ffnSize, hiddenSize, config.mlpBias);
+    }
+    if (qkNorm !== 'none') {
+      shapes.set(`${attention}.q_norm.weight`, [qkNorm === 'head' ? headDim : queryWidth]);
+      shapes.set(`${attention}.k_norm.weight`, [qkNorm === 'head' ? headDim : kvWidth]);
+    }
+    linear(`${attention}.o_proj`, hiddenSize, queryWidth, config.attentionOutputBias);
+    linear(`${prefix}.mlp.down_proj`, hiddenSize, ffnSize, config.mlpBias);
+  }
+  shapes.set('model.norm.weight', [hiddenSize]);
+  if (!config.tiedEmbeddings) shapes.set('lm_head.weight', [vocabSize, hiddenSize]);
+  return shapes;
+}
+
+/** Holds `model.safetensors` against the config; returns exactly the tensors that the model needs. */
+export function checkTensors(
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  file: string,
+): ReadonlyMap<string, Tensor> {
+  const shapes = tensorShapes(config);
+  const checked = new Map<string, Tensor>();
+  for (const [name, shape] of shapes) {
+    const tensor = tensors.get(name);
+    if (!tensor) {
+      const hint = name === 'lm_head.weight' ? ', or tie_word_embeddings should be true' : '';
+      throw new ModelFormatError(
+        `${file}: tensor ${name} is missing, which config.json implies. The files belong to different models, or the ` +
+          `download is incomplete${hint}.`,
+      );
+    }
+    if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
+      throw new ModelFormatError(
+        `${file}: tensor ${name} has the shape [${tensor.shape.join(', ')}], expected [${shape.join(', ')}] by ` +
+          'config.json. The files belong to different models.',
+      );
+    }
+    if (!isSupportedDtype(tensor.dtype)) {
+      throw new UnsupportedModelError(
+        `${file}: tensor ${name} has the data type ${tensor.dtype.slice(0, 20)}, expected F16, BF16 or F32. Convert the model.`,
+      );
+    }
+    checked.set(name, { dtype: tensor.dtype, shape: tensor.shape, data: tensor.data });
+  }
+  for (const name of tensors.keys()) {
+    // To ignore a bias, a norm or a layer would silently compute another model. Parts outside the model are no matter.
+    if (!checked.has(name) && /^(model|lm_head)\./.test(name) && !isHarmless(name)) {
+      throw new ModelFormatError(
+        `${file}: tensor ${JSON.stringify(name.slice(0, 120))} has no place in the model that config.json describes. ` +
+          'The files belong to different models, or config.json lacks the option that announces it.',
+      );
+    }
+  }
+  return checked;
+}
+
+const isSupportedDtype = (dtype: string): dtype is Tensor['dtype'] => ['F16', 'BF16', 'F32'].includes(dtype);
+
+/** Rotary tables are recomputed; a head beside tied embeddings is a copy of them. */
+const isHarmless = (name: string) => /\.rotary_emb\.\w+$/.test(name) || name === 'lm_head.weight';
