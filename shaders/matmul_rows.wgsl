@@ -1,10 +1,11 @@
 // matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y) for up to 8 rows; each weight word is loaded once for all of them.
-// In:  rows Rows; weight (N, K) f16, packed; bias (N,) f32; input (M, K) f32
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (M, K) f32
 // Out: output (M, N) f32
 // Dispatch: ceil(N / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment.
-//   Overrides: ROWS (M, 1..8), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+//   Overrides: FORMAT (0: f16, 1: q8, 2: q4), ROWS (M, 1..8), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
+override FORMAT: u32;
 override ROWS: u32;
 override HAS_BIAS: u32;
 override ADD_OUTPUT: u32;
@@ -19,25 +20,21 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: Rows;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
 var<workgroup> partial: array<f32, ROWS * 64u>;  // (M, lanes)
 
-// Eight products in ascending k onto a running sum.
-fn accumulate(sum: f32, m: u32, k4: vec2<u32>, w0: vec4<f32>, w1: vec4<f32>) -> f32 {
-  let x0 = input[m * params.inputVectors + k4.x];
-  let x1 = input[m * params.inputVectors + k4.y];
+// Four products in ascending k onto a running sum.
+fn accumulate(sum: f32, m: u32, k4: u32, w: vec4<f32>) -> f32 {
+  let x = input[m * params.inputVectors + k4];
   var acc = sum;
-  acc = acc + w0.x * x0.x;
-  acc = acc + w0.y * x0.y;
-  acc = acc + w0.z * x0.z;
-  acc = acc + w0.w * x0.w;
-  acc = acc + w1.x * x1.x;
-  acc = acc + w1.y * x1.y;
-  acc = acc + w1.z * x1.z;
-  acc = acc + w1.w * x1.w;
+  acc = acc + w.x * x.x;
+  acc = acc + w.y * x.y;
+  acc = acc + w.z * x.z;
+  acc = acc + w.w * x.w;
   return acc;
 }
 
@@ -64,20 +61,23 @@ fn main(
   var sum6 = 0.0;
   var sum7 = 0.0;
   for (var step = 0u; step < params.segmentWords; step += 1u) {
-    let packed = weight[(group * params.segmentWords + step) * 64u + lane];
-    let w0 = vec4(unpack2x16float(packed.x), unpack2x16float(packed.y));
-    let w1 = vec4(unpack2x16float(packed.z), unpack2x16float(packed.w));
-    // The padding behind K holds zero weights, so any input of the row may stand there.
-    let first = (segment * params.segmentWords + step) * 2u;
-    let k4 = min(vec2(first, first + 1u), vec2(lastVector));
-    sum0 = accumulate(sum0, 0u, k4, w0, w1);
-    if (ROWS > 1u) { sum1 = accumulate(sum1, 1u, k4, w0, w1); }
-    if (ROWS > 2u) { sum2 = accumulate(sum2, 2u, k4, w0, w1); }
-    if (ROWS > 3u) { sum3 = accumulate(sum3, 3u, k4, w0, w1); }
-    if (ROWS > 4u) { sum4 = accumulate(sum4, 4u, k4, w0, w1); }
-    if (ROWS > 5u) { sum5 = accumulate(sum5, 5u, k4, w0, w1); }
-    if (ROWS > 6u) { sum6 = accumulate(sum6, 6u, k4, w0, w1); }
-    if (ROWS > 7u) { sum7 = accumulate(sum7, 7u, k4, w0, w1); }
+    let index = (group * params.segmentWords + step) * 64u + lane;
+    let packed = weight[index];
+    let scale = word_scale(index);
+    let first = (segment * params.segmentWords + step) * word_vectors();
+    for (var v = 0u; v < word_vectors(); v += 1u) {
+      let w = weight_vector(packed, scale, v);
+      // The padding behind K holds zero weights, so any input of the row may stand there.
+      let k4 = min(first + v, lastVector);
+      sum0 = accumulate(sum0, 0u, k4, w);
+      if (ROWS > 1u) { sum1 = accumulate(sum1, 1u, k4, w); }
+      if (ROWS > 2u) { sum2 = accumulate(sum2, 2u, k4, w); }
+      if (ROWS > 3u) { sum3 = accumulate(sum3, 3u, k4, w); }
+      if (ROWS > 4u) { sum4 = accumulate(sum4, 4u, k4, w); }
+      if (ROWS > 5u) { sum5 = accumulate(sum5, 5u, k4, w); }
+      if (ROWS > 6u) { sum6 = accumulate(sum6, 6u, k4, w); }
+      if (ROWS > 7u) { sum7 = accumulate(sum7, 7u, k4, w); }
+    }
   }
   partial[lane] = sum0;
   if (ROWS > 1u) { partial[64u + lane] = sum1; }

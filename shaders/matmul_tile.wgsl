@@ -1,10 +1,11 @@
 // matmul_tile.wgsl: y = x · Wᵀ (+ bias) (+ y) for many rows (prefill): a tile of 32 rows × 32 outputs per workgroup.
-// In:  rows Rows; weight (N, K) f16, packed; bias (N,) f32; input (T, K) f32
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (T, K) f32
 // Out: output (T, N) f32
-// Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 outputs. Overrides: HAS_BIAS,
-//   ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+// Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 outputs. Overrides: FORMAT
+//   (0: f16, 1: q8, 2: q4), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
+override FORMAT: u32;
 override HAS_BIAS: u32;
 override ADD_OUTPUT: u32;
 
@@ -18,12 +19,13 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: Rows;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
 const TILE = 32u;
-const STEP_WORDS = 4u;  // weight words per output and step: 32 k
+const STEP_VECTORS = 8u;  // vectors per output and step: 32 k
 var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs)
 var<workgroup> inputTile: array<f32, 1024>;   // (32 k, 32 rows)
 
@@ -32,29 +34,29 @@ fn load_tiles(lane: u32, firstRow: u32, firstOutput: u32, firstWord: u32, words:
   for (var i = lane; i < TILE * words; i += 64u) {
     let n = i % TILE;
     let word = i / TILE;
-    let k = word * 8u;
-    var w0 = vec4(0.0);
-    var w1 = vec4(0.0);
+    var packed = vec4(0u);
+    var scale = 0.0;
     if (firstOutput + n < params.outputSize) {
-      let packed = weight[packed_word(firstOutput + n, firstWord + word, params.segments, params.segmentWords)];
-      w0 = vec4(unpack2x16float(packed.x), unpack2x16float(packed.y));
-      w1 = vec4(unpack2x16float(packed.z), unpack2x16float(packed.w));
+      let index = packed_word(firstOutput + n, firstWord + word, params.segments, params.segmentWords);
+      packed = weight[index];
+      scale = word_scale(index);
     }
-    weightTile[(k + 0u) * TILE + n] = w0.x;
-    weightTile[(k + 1u) * TILE + n] = w0.y;
-    weightTile[(k + 2u) * TILE + n] = w0.z;
-    weightTile[(k + 3u) * TILE + n] = w0.w;
-    weightTile[(k + 4u) * TILE + n] = w1.x;
-    weightTile[(k + 5u) * TILE + n] = w1.y;
-    weightTile[(k + 6u) * TILE + n] = w1.z;
-    weightTile[(k + 7u) * TILE + n] = w1.w;
+    for (var v = 0u; v < word_vectors(); v += 1u) {
+      let w = weight_vector(packed, scale, v);
+      let k = (word * word_vectors() + v) * 4u;
+      weightTile[(k + 0u) * TILE + n] = w.x;
+      weightTile[(k + 1u) * TILE + n] = w.y;
+      weightTile[(k + 2u) * TILE + n] = w.z;
+      weightTile[(k + 3u) * TILE + n] = w.w;
+    }
   }
-  for (var i = lane; i < TILE * words * 2u; i += 64u) {
-    let t = i / (words * 2u);
-    let vector = i % (words * 2u);
+  let vectors = words * word_vectors();
+  for (var i = lane; i < TILE * vectors; i += 64u) {
+    let t = i / vectors;
+    let vector = i % vectors;
     var x = vec4(0.0);
     if (firstRow + t < rows.rowCount) {
-      x = input[(firstRow + t) * params.inputVectors + min(firstWord * 2u + vector, params.inputVectors - 1u)];
+      x = input[(firstRow + t) * params.inputVectors + min(firstWord * word_vectors() + vector, params.inputVectors - 1u)];
     }
     inputTile[(vector * 4u + 0u) * TILE + t] = x.x;
     inputTile[(vector * 4u + 1u) * TILE + t] = x.y;
@@ -99,11 +101,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum1 = vec4(0.0);
     var sum2 = vec4(0.0);
     var sum3 = vec4(0.0);
-    for (var step = 0u; step < params.segmentWords; step += STEP_WORDS) {
-      let words = min(STEP_WORDS, params.segmentWords - step);
+    let stepWords = STEP_VECTORS / word_vectors();
+    for (var step = 0u; step < params.segmentWords; step += stepWords) {
+      let words = min(stepWords, params.segmentWords - step);
       load_tiles(lane, firstRow, firstOutput, segment * params.segmentWords + step, words);
       workgroupBarrier();
-      for (var k = 0u; k < words * 8u; k += 1u) {
+      for (var k = 0u; k < words * word_vectors() * 4u; k += 1u) {
         let w = k * TILE + outputs;
         let x = k * TILE + tileRows;
         let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);

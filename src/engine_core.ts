@@ -8,7 +8,7 @@ import { createForward, dispatchesPerPass, type Forward } from './model/forward.
 import { loadPair, type ModelFiles } from './model/load.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
-import { checkWeightLimits, uploadWeights, type Weights } from './model/weights.ts';
+import { checkWeightLimits, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
 import { createRun } from './run.ts';
 import { MAX_STOP_TOKENS } from './sampling_options.ts';
@@ -31,7 +31,7 @@ const prefillRows = 64;
 
 export type CoreOptions = Pick<
   ParsedEngineOptions,
-  'contextLength' | 'roundsInFlight' | 'modelName' | 'metricsPrefix' | 'logMetrics' | 'onProgress' | 'signal'
+  'contextLength' | 'dtype' | 'roundsInFlight' | 'modelName' | 'metricsPrefix' | 'logMetrics' | 'onProgress' | 'signal'
 > & { tokenizer?: TokenizerLike };
 
 /** Loads a pair onto an opened device. On any failure, an abort included, everything made so far is freed. */
@@ -49,7 +49,8 @@ export async function createEngineOn(
       ...(options.tokenizer && { tokenizer: options.tokenizer }),
       onDescriptions: (...descriptions) => {
         for (const description of descriptions) {
-          if (description !== null) checkWeightLimits(gpu, description.url, description.config);
+          if (description !== null)
+            checkWeightLimits(gpu, description.url, description.config, weightFormats[options.dtype]);
         }
       },
     });
@@ -70,13 +71,17 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
   const files = draft === null ? [target] : [target, draft];
   const contextLength = contextLengthOf(files, options.contextLength);
   checkStopTokens(target);
-  const weights = files.map((model, i) => uploadWeights(gpu, i === 0 ? 'target' : 'draft', model));
-  const inputSizes = files.flatMap(({ config }) => [
-    config.hiddenSize,
-    config.headCount * config.headDim,
-    config.ffnSize,
+  const formats = weightFormats[options.dtype];
+  const weights: Weights[] = [];
+  for (const [i, model] of files.entries()) {
+    weights.push(await uploadWeights(gpu, i === 0 ? 'target' : 'draft', model, formats));
+    options.signal?.throwIfAborted();
+  }
+  const matrices = files.flatMap(({ config: { hiddenSize, headCount, headDim, ffnSize } }) => [
+    { inputSize: hiddenSize, format: formats.vocabulary },
+    ...[hiddenSize, headCount * headDim, ffnSize].map((inputSize) => ({ inputSize, format: formats.layers })),
   ]);
-  const paddedRows = (await findRowMismatches(gpu, inputSizes, matmulVariants(files))).length > 0;
+  const paddedRows = (await findRowMismatches(gpu, matrices, matmulVariants(files))).length > 0;
   options.signal?.throwIfAborted();
   const forwards = await Promise.all(
     files.map(({ config }, i) =>
@@ -126,6 +131,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
       target: models[0] as ModelInfo,
       draft: models[1] ?? null,
       contextLength,
+      dtype: options.dtype,
       roundsInFlight: options.roundsInFlight,
       dispatchesPerRound: dispatchesPerRound(plan),
       gpuBytes: gpu.bytes,

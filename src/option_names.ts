@@ -6,6 +6,7 @@ export const ENGINE_KEYS = [
   'target',
   'draft',
   'contextLength',
+  'dtype',
   'roundsInFlight',
   'modelName',
   'metricsPrefix',

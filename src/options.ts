@@ -37,6 +37,7 @@ export type ParsedEngineOptions = {
   draft: string | null;
   /** null: as the models and the default limit allow. */
   contextLength: number | null;
+  dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
   modelName: string;
   metricsPrefix: string;
@@ -89,6 +90,20 @@ function nameOfUrl(url: string): string {
   }
 }
 
+const DTYPES = ['f16', 'q8', 'q4'] as const;
+
+function dtypeOption(options: GivenOptions): ParsedEngineOptions['dtype'] {
+  const given = options.get('dtype') ?? 'f16';
+  const dtype = DTYPES.find((name) => name === given);
+  if (options.get('dtype') !== null && dtype !== undefined) return dtype;
+  throw expected(
+    'dtype',
+    "'f16', 'q8' or 'q4'",
+    options.get('dtype'),
+    'It is what the weights are stored as on the GPU.',
+  );
+}
+
 /**
  * The options of `createEngine`. `extraKeys` are the keys that this caller knows beside them (`worker` on the client;
  * `gpu` and `tokenizer` in `foretoken/engine`); their values come back unchecked in `extras`.
@@ -127,6 +142,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
     target,
     draft,
     contextLength: integerOption(options, 'contextLength', { min: 2 }, 'It holds the prompt and the output.') ?? null,
+    dtype: dtypeOption(options),
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,
     modelName: textOption(options, 'modelName', 'a name, not empty') ?? nameOfUrl(target),
     metricsPrefix: prefix,

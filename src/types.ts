@@ -15,6 +15,11 @@ export type EngineOptions = {
   draft?: string | null;
   /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
   contextLength?: number;
+  /**
+   * What the weights are stored as on the GPU, quantised while loading: `f16` (the default), `q8` (9 bits a weight) or
+   * `q4` (4.5 bits; embedding and head as `q8`). The text is that of the quantised target, exactly, for every draft.
+   */
+  dtype?: 'f16' | 'q8' | 'q4';
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
   roundsInFlight?: number;
   /** Label `model_name` of the metrics. Default: the last path segment of `target`. */
@@ -238,6 +243,7 @@ export type EngineInfo = {
   target: ModelInfo;
   draft: ModelInfo | null;
   contextLength: number;
+  dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
   /** [k] = compute dispatches of one round of k drafts: draft steps, target pass, accept. Only [0] without a draft model. */
   dispatchesPerRound: number[];

@@ -1,21 +1,23 @@
 import embedCode from '../../shaders/embed.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
-import type { PackedMatrix } from './packed.ts';
+import { formatCodes, type PackedMatrix } from './packed.ts';
 
 export const embed: Kernel = {
   name: 'embed',
-  code: rowsCode + packedCode + embedCode,
+  code: rowsCode + packedCode + unpackCode + embedCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
     { name: 'weight', kind: 'read' },
+    { name: 'scales', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
-  overrides: [],
+  overrides: ['FORMAT'],
   params: [
     { name: 'hiddenSize', type: 'u32' },
     { name: 'vocabSize', type: 'u32' },
@@ -31,13 +33,14 @@ export async function embedStep(
   { rows, weight, output }: { rows: GPUBuffer; weight: PackedMatrix; output: GPUBuffer },
   { scale }: { scale: number },
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, embed, {});
+  const pipeline = await createPipeline(gpu, embed, { FORMAT: formatCodes[weight.format] });
   const { inputSize, outputSize, segments, segmentWords } = weight;
   const params = createParams(gpu, 'embed params', [inputSize, outputSize, segments, segmentWords, { f32: scale }]);
-  const groups = Math.ceil(inputSize / 8 / 64);
+  const words = Math.ceil(inputSize / (8 << formatCodes[weight.format]));
+  const groups = Math.ceil(words / 64);
   return {
     label: 'embed',
-    bindGroup: createBindGroup(gpu, embed, { params, rows, weight: weight.buffer, output }),
+    bindGroup: createBindGroup(gpu, embed, { params, rows, weight: weight.buffer, scales: weight.scales, output }),
     pipeline: () => pipeline,
     grid: (shape) => [groups, shape.rows, 1],
   };

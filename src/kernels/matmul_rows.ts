@@ -1,22 +1,25 @@
+import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import matmulRowsCode from '../../shaders/matmul_rows.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, foldedGrid, type Kernel, type Step } from '../gpu/kernel.ts';
-import { type PackedMatrix, workgroupSize } from './packed.ts';
+import { formatCodes, type PackedMatrix, workgroupSize } from './packed.ts';
 
 export const matmulRows: Kernel = {
   name: 'matmul_rows',
-  code: rowsCode + matmulRowsCode,
+  code: rowsCode + packedCode + unpackCode + matmulRowsCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
     { name: 'weight', kind: 'read' },
+    { name: 'scales', kind: 'read' },
     { name: 'bias', kind: 'read' },
     { name: 'input', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
-  overrides: ['ROWS', 'HAS_BIAS', 'ADD_OUTPUT'],
+  overrides: ['FORMAT', 'ROWS', 'HAS_BIAS', 'ADD_OUTPUT'],
   params: [
     { name: 'outputSize', type: 'u32' },
     { name: 'inputVectors', type: 'u32' },
@@ -49,6 +52,7 @@ export async function matmulRowsStep(
   const pipelines = await Promise.all(
     Array.from({ length: maxRows }, (_, i) =>
       createPipeline(gpu, matmulRows, {
+        FORMAT: formatCodes[weight.format],
         ROWS: paddedRows ? maxRows : i + 1,
         HAS_BIAS: hasBias ? 1 : 0,
         ADD_OUTPUT: addOutput ? 1 : 0,
@@ -61,6 +65,7 @@ export async function matmulRowsStep(
     bindGroup: createBindGroup(gpu, matmulRows, {
       params: matmulParams(gpu, weight),
       weight: weight.buffer,
+      scales: weight.scales,
       ...buffers,
     }),
     pipeline: (shape) => pipelines[shape.rows - 1] as GPUComputePipeline,

@@ -1,16 +1,17 @@
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import matmulTileCode from '../../shaders/matmul_tile.wgsl?raw';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
 import { type MatmulBuffers, type MatmulOptions, matmulParams, matmulRows } from './matmul_rows.ts';
-import type { PackedMatrix } from './packed.ts';
+import { formatCodes, type PackedMatrix } from './packed.ts';
 
 export const matmulTile: Kernel = {
   name: 'matmul_tile',
-  code: rowsCode + packedCode + matmulTileCode,
+  code: rowsCode + packedCode + unpackCode + matmulTileCode,
   bindings: matmulRows.bindings,
-  overrides: ['HAS_BIAS', 'ADD_OUTPUT'],
+  overrides: ['FORMAT', 'HAS_BIAS', 'ADD_OUTPUT'],
   params: matmulRows.params,
 };
 
@@ -23,12 +24,17 @@ export async function matmulTileStep(
   buffers: MatmulBuffers,
   { hasBias, addOutput }: MatmulOptions,
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, matmulTile, { HAS_BIAS: hasBias ? 1 : 0, ADD_OUTPUT: addOutput ? 1 : 0 });
+  const pipeline = await createPipeline(gpu, matmulTile, {
+    FORMAT: formatCodes[weight.format],
+    HAS_BIAS: hasBias ? 1 : 0,
+    ADD_OUTPUT: addOutput ? 1 : 0,
+  });
   return {
     label: 'matmul_tile',
     bindGroup: createBindGroup(gpu, matmulTile, {
       params: matmulParams(gpu, weight),
       weight: weight.buffer,
+      scales: weight.scales,
       ...buffers,
     }),
     pipeline: () => pipeline,

@@ -1,12 +1,20 @@
-import { createStorageFrom } from '../gpu/buffers.ts';
-import type { Gpu } from '../gpu/device.ts';
+/** How weight matrices lie on the GPU; read by matmul_rows, matmul_tile and embed, written by pack. */
+
+/** What a weight is stored as: f16, or a signed byte or nibble times an f16 scale per 32 values. */
+export type WeightFormat = 'f16' | 'q8' | 'q4';
+
+/** The override FORMAT of the shaders; a word has `8 << formatCodes[format]` values. */
+export const formatCodes = { f16: 0, q8: 1, q4: 2 } as const satisfies Record<WeightFormat, number>;
 
 /**
- * A weight matrix (N, K) on the GPU: f16, packed as `shaders/lib/packed.wgsl` describes. Each row is cut into `segments`
- * runs of `segmentWords` 16-byte words (8 values), zero-padded; a row's product is summed per segment, in ascending k.
+ * A weight matrix (N, K) on the GPU, packed as `shaders/lib/packed.wgsl` describes. Each row is cut into `segments` runs
+ * of `segmentWords` 16-byte words, zero-padded; a row's product is summed per segment, in ascending k.
  */
 export type PackedMatrix = {
   buffer: GPUBuffer;
+  /** One f16 per word; without scales (f16) any buffer stands for it. */
+  scales: GPUBuffer;
+  format: WeightFormat;
   /** N */
   outputSize: number;
   /** K, a multiple of 4 */
@@ -18,45 +26,30 @@ export type PackedMatrix = {
 /** Lanes of every workgroup here. Rows per group × segments = 64. */
 export const workgroupSize = 64;
 
+/** Fewest 16-byte words that make a lane worth its workgroup. */
+const fewestWords = { f16: 8, q8: 4, q4: 2 } as const;
+
 /**
  * How a row of K values is cut. More segments keep more lanes busy on one row; a cut that would pad by more than an
- * eighth, or leave a lane fewer than 8 words, is not worth it. The cut fixes the order of summation, so it depends on K alone, never on the device.
+ * eighth, or leave a lane too few words, is not worth it. The cut fixes the order of summation, so it depends on K and
+ * the format alone, never on the device.
  */
-export function segmentsOf(inputSize: number): { segments: number; segmentWords: number } {
-  const words = Math.ceil(inputSize / 8);
+export function segmentsOf(inputSize: number, format: WeightFormat): { segments: number; segmentWords: number } {
+  const words = Math.ceil(inputSize / (8 << formatCodes[format]));
   for (const segments of [16, 8, 4]) {
     const segmentWords = Math.ceil(words / segments);
-    if (segmentWords >= 8 && segmentWords * segments <= words * 1.125) return { segments, segmentWords };
+    if (segmentWords >= fewestWords[format] && segmentWords * segments <= words * 1.125) {
+      return { segments, segmentWords };
+    }
   }
   return { segments: 4, segmentWords: Math.ceil(words / 4) };
 }
 
-/** Interleaves f16 bits of rows (N, K), given as one matrix or several stacked along N (q‖k‖v, gate‖up). */
-export function packRows(parts: readonly Uint16Array[], inputSize: number): Uint16Array<ArrayBuffer> {
-  const { segments, segmentWords } = segmentsOf(inputSize);
-  const outputSize = parts.reduce((sum, part) => sum + part.length / inputSize, 0);
-  const rowsPerGroup = workgroupSize / segments;
-  const groups = Math.ceil(outputSize / rowsPerGroup);
-  const packed = new Uint16Array(groups * segmentWords * workgroupSize * 8);
-  let n = 0;
-  for (const part of parts) {
-    for (let row = 0; row < part.length; row += inputSize, n++) {
-      const groupStart = Math.floor(n / rowsPerGroup) * segmentWords;
-      const lane = (n % rowsPerGroup) * segments;
-      for (let k = 0, segment = 0; k < inputSize; segment++) {
-        for (let step = 0; step < segmentWords && k < inputSize; step++, k += 8) {
-          const word = (groupStart + step) * workgroupSize + lane + segment;
-          packed.set(part.subarray(row + k, row + Math.min(k + 8, inputSize)), word * 8);
-        }
-      }
-    }
-  }
-  return packed;
-}
-
-/** Packs and uploads. */
-export function uploadPacked(gpu: Gpu, label: string, parts: readonly Uint16Array[], inputSize: number): PackedMatrix {
-  const outputSize = parts.reduce((sum, part) => sum + part.length / inputSize, 0);
-  const buffer = createStorageFrom(gpu, label, packRows(parts, inputSize));
-  return { buffer, outputSize, inputSize, ...segmentsOf(inputSize) };
+/** Words of a packed matrix, of 16 bytes each. */
+export function packedWords(
+  { outputSize, inputSize }: { outputSize: number; inputSize: number },
+  format: WeightFormat,
+): number {
+  const { segments, segmentWords } = segmentsOf(inputSize, format);
+  return Math.ceil(outputSize / (workgroupSize / segments)) * segmentWords * workgroupSize;
 }

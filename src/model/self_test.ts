@@ -5,7 +5,8 @@ import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
 import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
-import { packRows, segmentsOf } from '../kernels/packed.ts';
+import { createPacker } from '../kernels/pack.ts';
+import type { WeightFormat } from '../kernels/packed.ts';
 import { rowsSize } from '../kernels/rows.ts';
 
 /** Rows of the tiled pass under test. */
@@ -20,7 +21,7 @@ const outputSize = 96;
  */
 export async function findRowMismatches(
   gpu: Gpu,
-  inputSizes: readonly number[],
+  matrices: readonly { inputSize: number; format: WeightFormat }[],
   options: readonly { hasBias: boolean; addOutput: boolean }[],
 ): Promise<string[]> {
   const made: GPUBuffer[] = [];
@@ -36,18 +37,22 @@ export async function findRowMismatches(
     const noise = pseudoRandom(1);
     const bias = keep(createStorageFrom(gpu, 'self-test bias', Float32Array.from({ length: outputSize }, noise)));
     const outputBytes = tileRows * outputSize * 4;
-    for (const inputSize of new Set(inputSizes)) {
+    const tested = new Set<string>();
+    for (const { inputSize, format } of matrices) {
+      const what = `${format} K=${inputSize}`;
+      if (tested.has(what)) continue;
+      tested.add(what);
       const input = keep(
         createStorageFrom(gpu, 'self-test input', Float32Array.from({ length: tileRows * inputSize }, noise)),
       );
       // Random float16 bits below 2 in magnitude: the fractions fill all ten bits, so rounding shows.
       const bits = Uint16Array.from({ length: outputSize * inputSize }, () => (noise() + 1) * 0x1e00);
-      const weight = {
-        buffer: keep(createStorageFrom(gpu, 'self-test weight', packRows([bits], inputSize))),
-        outputSize,
-        inputSize,
-        ...segmentsOf(inputSize),
-      };
+      const rows16 = { name: what, dtype: 'F16' as const, data: new Uint8Array(bits.buffer) };
+      const packer = createPacker(gpu, 1);
+      const weight = await packer.pack('self-test weight', [rows16], inputSize, format);
+      await packer.finish();
+      keep(weight.buffer);
+      keep(weight.scales);
       for (const variant of options) {
         const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {
           const output = createStorage(gpu, 'self-test output', outputBytes);
@@ -64,8 +69,7 @@ export async function findRowMismatches(
         const reference = await run((output) => few(output, true), maxRows);
         const compare = (name: string, words: Uint32Array, rowCount: number) => {
           const count = rowCount * outputSize;
-          if (words.subarray(0, count).some((word, i) => word !== reference[i]))
-            mismatches.push(`${name} K=${inputSize}`);
+          if (words.subarray(0, count).some((word, i) => word !== reference[i])) mismatches.push(`${name} ${what}`);
         };
         for (let m = 1; m <= maxRows; m++) compare(`M=${m}`, await run((output) => few(output, false), m), m);
         const tiled = await run(

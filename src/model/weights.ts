@@ -1,8 +1,10 @@
+import { ModelFormatError } from '../errors.ts';
 import { createStorageFrom } from '../gpu/buffers.ts';
 import { checkBindingSize, type Gpu } from '../gpu/device.ts';
-import { type PackedMatrix, uploadPacked } from '../kernels/packed.ts';
+import { createPacker } from '../kernels/pack.ts';
+import { type PackedMatrix, packedWords, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
-import { toFloat16Bits, toFloat32 } from './float16.ts';
+import { toFloat32 } from './float16.ts';
 import type { ModelFiles } from './load.ts';
 import type { Tensor } from './safetensors.ts';
 import { normNames } from './tensors.ts';
@@ -31,18 +33,43 @@ export type Weights = {
   sizeBytes: number;
 };
 
-/** Uploads a model's tensors, matrices packed as float16, vectors as float32. The tensors were checked against the config. */
-export function uploadWeights(gpu: Gpu, label: string, { url, config, tensors }: ModelFiles): Weights {
-  const bytesBefore = gpu.bytes;
-  const file = `${url}model.safetensors`;
-  const tensor = (name: string) => tensors.get(name) as Tensor;
+/** What the matrices of a model are stored as. */
+export type WeightFormats = {
+  /** Of the layers. */
+  layers: WeightFormat;
+  /** Of embedding and head, which feel rounding most. */
+  vocabulary: WeightFormat;
+};
 
-  const matrix = (names: readonly string[], inputSize: number): PackedMatrix =>
-    uploadPacked(
-      gpu,
+/** Formats by the option `dtype`. */
+export const weightFormats = {
+  f16: { layers: 'f16', vocabulary: 'f16' },
+  q8: { layers: 'q8', vocabulary: 'q8' },
+  // As llama.cpp does it, with 6 bits there: the vocabulary keeps a finer format.
+  q4: { layers: 'q4', vocabulary: 'q8' },
+} as const satisfies Record<WeightFormat, WeightFormats>;
+
+/**
+ * Uploads a model's tensors, one after another: matrices packed and quantised on the GPU, vectors as float32. The tensors
+ * were checked against the config.
+ * @throws ModelFormatError naming the tensors with values that are not finite, or too large for their format.
+ */
+export async function uploadWeights(
+  gpu: Gpu,
+  label: string,
+  { url, config, tensors }: ModelFiles,
+  formats: WeightFormats,
+): Promise<Weights> {
+  const bytesBefore = gpu.bytes;
+  const tensor = (name: string) => tensors.get(name) as Tensor;
+  const packer = createPacker(gpu, tensors.size + 1);
+
+  const matrix = (names: readonly string[], inputSize: number, format: WeightFormat): Promise<PackedMatrix> =>
+    packer.pack(
       `${label} ${names.join('+')}`,
-      names.map((name) => toFloat16Bits(tensor(name), name, file)),
+      names.map((name) => ({ name, dtype: tensor(name).dtype, data: tensor(name).data })),
       inputSize,
+      format,
     );
   const vector = (names: readonly string[], offset = 0): GPUBuffer => {
     const parts = names.map((name) => toFloat32(tensor(name)).map((value) => value + offset));
@@ -54,10 +81,11 @@ export function uploadWeights(gpu: Gpu, label: string, { url, config, tensors }:
     }
     return createStorageFrom(gpu, `${label} ${names.join('+')}`, joined);
   };
-  const linear = (modules: readonly string[], inputSize: number, hasBias: boolean): Linear => ({
-    weight: matrix(
+  const linear = async (modules: readonly string[], inputSize: number, hasBias: boolean): Promise<Linear> => ({
+    weight: await matrix(
       modules.map((module) => `${module}.weight`),
       inputSize,
+      formats.layers,
     ),
     bias: hasBias ? vector(modules.map((module) => `${module}.bias`)) : null,
   });
@@ -66,30 +94,41 @@ export function uploadWeights(gpu: Gpu, label: string, { url, config, tensors }:
   const norms = normNames(config);
   const qkvNames = fusedProjections ? ['qkv_proj'] : ['q_proj', 'k_proj', 'v_proj'];
   const gateUpNames = fusedProjections ? ['gate_up_proj'] : ['gate_proj', 'up_proj'];
-  const embedding = matrix(['model.embed_tokens.weight'], hiddenSize);
-  const layers = Array.from({ length: layerCount }, (_, index): LayerWeights => {
+  const embedding = await matrix(['model.embed_tokens.weight'], hiddenSize, formats.vocabulary);
+  const layers: LayerWeights[] = [];
+  for (let index = 0; index < layerCount; index++) {
     const layer = `model.layers.${index}`;
     const attention = `${layer}.self_attn`;
     const norm = (name: string | null) => (name === null ? null : vector([`${layer}.${name}.weight`], normOffset));
     const under = (parent: string, names: readonly string[]) => names.map((name) => `${parent}.${name}`);
-    return {
+    layers.push({
       attentionInputNorm: norm(norms.attentionInput),
       attentionOutputNorm: norm(norms.attentionOutput),
       ffnInputNorm: norm(norms.ffnInput),
       ffnOutputNorm: norm(norms.ffnOutput),
       headNorm:
         qkNorm === 'none' ? null : vector([`${attention}.q_norm.weight`, `${attention}.k_norm.weight`], normOffset),
-      qkv: linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
-      attentionOutput: linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
-      gateUp: linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
-      down: linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
-    };
-  });
+      qkv: await linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
+      attentionOutput: await linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
+      gateUp: await linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
+      down: await linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
+    });
+  }
+  const finalNorm = vector(['model.norm.weight'], normOffset);
+  const head = config.tiedEmbeddings ? embedding : await matrix(['lm_head.weight'], hiddenSize, formats.vocabulary);
+  const faulty = await packer.finish();
+  if (faulty.length > 0) {
+    throw new ModelFormatError(
+      `Expected the weights of ${url} to be finite and within float16 (±65,504), got others in ${faulty.slice(0, 5).join(', ')}` +
+        `${faulty.length > 5 ? ` and ${faulty.length - 5} more` : ''}. The file may be damaged; otherwise this model needs ` +
+        'weights of a wider type than is supported.',
+    );
+  }
   return {
     embedding,
     layers,
-    finalNorm: vector(['model.norm.weight'], normOffset),
-    head: config.tiedEmbeddings ? embedding : matrix(['lm_head.weight'], hiddenSize),
+    finalNorm,
+    head,
     parameterCount: parameterCount(config, tensors),
     sizeBytes: gpu.bytes - bytesBefore,
   };
@@ -105,7 +144,16 @@ function parameterCount(config: ModelConfig, tensors: ModelFiles['tensors']): nu
 }
 
 /** @throws DeviceLimitError before anything large is fetched, if this device cannot hold the model's largest matrix. */
-export function checkWeightLimits(gpu: Gpu, url: string, { vocabSize, hiddenSize, ffnSize }: ModelConfig): void {
-  checkBindingSize(gpu, `the embedding of ${url} (${vocabSize} × ${hiddenSize})`, vocabSize * hiddenSize * 2);
-  checkBindingSize(gpu, `gate and up of ${url} (${2 * ffnSize} × ${hiddenSize})`, 2 * ffnSize * hiddenSize * 2);
+export function checkWeightLimits(
+  gpu: Gpu,
+  url: string,
+  { vocabSize, hiddenSize, ffnSize }: ModelConfig,
+  formats: WeightFormats,
+): void {
+  const check = (what: string, outputSize: number, inputSize: number, format: WeightFormat) => {
+    const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
+    checkBindingSize(gpu, `${what} of ${url} (${outputSize} × ${inputSize}, ${format})`, sizeBytes);
+  };
+  check('the embedding', vocabSize, hiddenSize, formats.vocabulary);
+  check('gate and up', 2 * ffnSize, hiddenSize, formats.layers);
 }

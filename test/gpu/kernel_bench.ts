@@ -5,8 +5,8 @@ import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
-import { packRows, segmentsOf } from '../../src/kernels/packed.ts';
-import { encodeFloat16 } from '../reference/float_formats.ts';
+import { createPacker } from '../../src/kernels/pack.ts';
+import type { PackedMatrix, WeightFormat } from '../../src/kernels/packed.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
@@ -22,21 +22,24 @@ export const floats = (values: ArrayLike<number>) => createStorageFrom(gpu, 'flo
 export const words = (values: ArrayLike<number>) => createStorageFrom(gpu, 'words', Uint32Array.from(values));
 export const empty = (count: number) => createStorage(gpu, 'output', count * 4);
 
-/** A Rows buffer: one row per position, with its token. */
-export function rowsOf(positions: readonly number[], tokens: readonly number[] = positions.map(() => 0), first = 0) {
-  return words([
-    positions.length,
-    first,
-    0,
-    0,
-    ...positions.flatMap((position, i) => [tokens[i] as number, 0, position, 0]),
-  ]);
+/** The words of a Rows buffer: one row per position, with its token. */
+export function rowWords(positions: readonly number[], tokens: readonly number[] = positions.map(() => 0), first = 0) {
+  const fields = positions.flatMap((position, i) => [tokens[i] as number, 0, position, 0]);
+  return Uint32Array.from([positions.length, first, 0, 0, ...fields]);
 }
+export const rowsOf = (...rows: Parameters<typeof rowWords>) => words(rowWords(...rows));
 
-export function packed(values: Float64Array, inputSize: number) {
-  const bits = Uint16Array.from(values, encodeFloat16);
-  const buffer = createStorageFrom(gpu, 'weight', packRows([bits], inputSize));
-  return { buffer, outputSize: values.length / inputSize, inputSize, ...segmentsOf(inputSize) };
+/** A matrix (N, K) as the kernels read it. */
+export async function packed(
+  values: Float64Array,
+  inputSize: number,
+  format: WeightFormat = 'f16',
+): Promise<PackedMatrix> {
+  const packer = createPacker(gpu, 1);
+  const data = new Uint8Array(Float32Array.from(values).buffer);
+  const matrix = await packer.pack('weight', [{ name: 'weight', dtype: 'F32', data }], inputSize, format);
+  expect(await packer.finish()).toEqual([]);
+  return matrix;
 }
 
 export function run(shape: PassShape, ...steps: Step[]): void {

@@ -1,32 +1,38 @@
 import { describe, expect, it } from 'vitest';
 import { matmulRowsStep } from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
+import type { WeightFormat } from '../../src/kernels/packed.ts';
 import { findRowMismatches } from '../../src/model/self_test.ts';
-import { roundToFloat16 } from '../reference/float_formats.ts';
 import { matmul } from '../reference/matmul.ts';
+import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
 import { device, expectClose, floats, packed, readFloats, rounded, rowsOf, run } from './kernel_bench.ts';
 
 const rowCount = 37; // a full tile and a ragged one
 
 describe.each([
-  [36, 20],
-  [128, 70],
-  [640, 256],
-  [4, 3],
-])('matmul K=%i N=%i', (inputSize, outputSize) => {
+  ['f16', 36, 20],
+  ['f16', 128, 70],
+  ['f16', 640, 256],
+  ['f16', 4, 3],
+  ['q8', 36, 20],
+  ['q8', 640, 70],
+  ['q4', 36, 20],
+  ['q4', 1024, 70],
+  ['q4', 4, 3],
+] as [WeightFormat, number, number][])('matmul %s K=%i N=%i', (format, inputSize, outputSize) => {
   it.each([
     [false, false],
     [true, true],
   ])('equals its twin in every variant, and rows are bit-equal (bias %s, residual %s)', async (hasBias, addOutput) => {
     const random = createRandom(inputSize);
     const input = rounded(random.normals(rowCount * inputSize));
-    const weight = roundToFloat16(random.normals(outputSize * inputSize, 0.1));
+    const weight = quantise(rounded(random.normals(outputSize * inputSize, 0.1)), inputSize, format);
     const bias = rounded(random.normals(outputSize));
     const residual = rounded(random.normals(rowCount * outputSize));
     const shape = { rows: rowCount, inputSize, outputSize };
     const twin = matmul(input, weight, shape, hasBias ? bias : null, addOutput ? residual : null);
-    const matrix = packed(weight, inputSize);
+    const matrix = await packed(weight, inputSize, format);
     const rows = rowsOf(Array.from({ length: rowCount }, (_, i) => i));
     const buffers = () => ({ rows, bias: floats(bias), input: floats(input), output: floats(residual) });
     const tiled = buffers();
@@ -48,17 +54,18 @@ describe.each([
 
 it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
   const variants = [{ hasBias: false, addOutput: false }];
-  expect(await findRowMismatches(device(), [256], variants)).toEqual([]);
+  const matrices = (['f16', 'q4'] as const).map((format) => ({ inputSize: 256, format }));
+  expect(await findRowMismatches(device(), matrices, variants)).toEqual([]);
   const gpu = device();
   gpu.pipelines.clear();
   gpu.rewriteShader = (label, code) =>
     label.includes('ROWS=3')
       ? code
-          .replace('acc = acc + w1.w * x1.w;', '')
-          .replace('acc = acc + w0.x * x0.x;', 'acc = acc + w1.w * x1.w; acc = acc + w0.x * x0.x;')
+          .replace('acc = acc + w.w * x.w;', '')
+          .replace('acc = acc + w.x * x.x;', 'acc = acc + w.w * x.w; acc = acc + w.x * x.x;')
       : code;
   try {
-    expect(await findRowMismatches(gpu, [256], variants)).toEqual(['M=3 K=256']);
+    expect(await findRowMismatches(gpu, matrices, variants)).toEqual(['M=3 f16 K=256', 'M=3 q4 K=256']);
   } finally {
     gpu.rewriteShader = null;
     gpu.pipelines.clear();

@@ -34,6 +34,13 @@ export function roundToFloat16(values: Float64Array): Float64Array {
   return values.map((value) => decodeFloat16(encodeFloat16(value)));
 }
 
+export function roundToBfloat16(values: Float64Array): Float64Array {
+  return values.map((value) => {
+    floatView.setUint32(0, encodeBfloat16(value) << 16);
+    return floatView.getFloat32(0);
+  });
+}
+
 const floatView = new DataView(new ArrayBuffer(8));
 
 /** floor(log2(x)) of a normal number, from its bits: `Math.log2` may round up just below a power of two. */

@@ -28,6 +28,7 @@ const info: EngineInfo = {
   target: model('target', 40),
   draft: model('draft', 10),
   contextLength: 64,
+  dtype: 'f16',
   roundsInFlight: 2,
   dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,

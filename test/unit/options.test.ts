@@ -286,6 +286,7 @@ describe('accepted', () => {
       target: 'https://example.org/models/Tiny%20Target/?v=2#x',
       draft: null,
       contextLength: null,
+      dtype: 'f16',
       roundsInFlight: 2,
       modelName: 'Tiny Target',
       metricsPrefix: 'foretoken:',

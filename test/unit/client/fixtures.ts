@@ -26,6 +26,7 @@ export const info: EngineInfo = {
   },
   draft: null,
   contextLength: 256,
+  dtype: 'f16',
   roundsInFlight: 2,
   dispatchesPerRound: [42],
   loadTimeMs: 1,
