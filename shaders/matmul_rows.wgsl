@@ -49,6 +49,8 @@ fn main(
   if (rows.rowCount == 0u || group * rowsPerGroup >= params.outputSize) {
     return;
   }
+  // Rows that a lookup left empty cost a branch that all lanes take alike.
+  let rowCount = rows.rowCount;
   let segment = lane % params.segments;
   let lastVector = params.inputVectors - 1u;
   // Named sums: an indexed local array would spill to memory.
@@ -70,13 +72,13 @@ fn main(
       // The padding behind K holds zero weights, so any input of the row may stand there.
       let k4 = min(first + v, lastVector);
       sum0 = accumulate(sum0, 0u, k4, w);
-      if (ROWS > 1u) { sum1 = accumulate(sum1, 1u, k4, w); }
-      if (ROWS > 2u) { sum2 = accumulate(sum2, 2u, k4, w); }
-      if (ROWS > 3u) { sum3 = accumulate(sum3, 3u, k4, w); }
-      if (ROWS > 4u) { sum4 = accumulate(sum4, 4u, k4, w); }
-      if (ROWS > 5u) { sum5 = accumulate(sum5, 5u, k4, w); }
-      if (ROWS > 6u) { sum6 = accumulate(sum6, 6u, k4, w); }
-      if (ROWS > 7u) { sum7 = accumulate(sum7, 7u, k4, w); }
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, 1u, k4, w); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, 2u, k4, w); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, 3u, k4, w); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, 4u, k4, w); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, 5u, k4, w); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, 6u, k4, w); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, 7u, k4, w); }
     }
   }
   partial[lane] = sum0;

@@ -3,9 +3,12 @@
 // In:  targetWarped (rows, Vt) f32; targetDistributions (rows,) vec4 f32; draftWarped (rows, Vd) f32;
 //      draftDistributions (rows,) vec4 f32
 // Out: state SequenceState (acceptedCount)
-// Dispatch: 1 workgroup of 1 per sequence. Overrides: none. Needs: nothing optional.
+// Dispatch: 1 workgroup of 1 per sequence. Overrides: POINT_DRAFT (1: drafts were not sampled, p_draft is 1 for each).
+//   Needs: nothing optional.
 // Numerics: u · p_draft < p_target in f32, u from lib/random.wgsl, independent of the noise that chose the draft.
 // Twin: test/reference/reject.ts
+override POINT_DRAFT: u32;
+
 struct Params {
   slot: u32,
   targetVocabSize: u32,
@@ -23,13 +26,16 @@ struct Params {
 
 fn is_accepted(slot: u32, sequence: u32, index: u32) -> bool {
   let draft = state[slot].drafts[index];
-  if (draft >= params.targetVocabSize || draft >= params.draftVocabSize) {
+  if (draft >= params.targetVocabSize || (POINT_DRAFT == 0u && draft >= params.draftVocabSize)) {
     return false;  // NO_TOKEN too: a draft model without finite logits proposes nothing
   }
   let targetRow = sequence * params.targetStride + index;
-  let draftRow = sequence * params.draftStride + index;
   let inTarget = probability(targetWarped[targetRow * params.targetVocabSize + draft], targetDistributions[targetRow]);
-  let inDraft = probability(draftWarped[draftRow * params.draftVocabSize + draft], draftDistributions[draftRow]);
+  var inDraft = 1.0;
+  if (POINT_DRAFT == 0u) {
+    let draftRow = sequence * params.draftStride + index;
+    inDraft = probability(draftWarped[draftRow * params.draftVocabSize + draft], draftDistributions[draftRow]);
+  }
   let seed = vec2(state[slot].seedLow, state[slot].seedHigh);
   let u = uniform_of(random_bits(seed, state[slot].length + index, ACCEPT, 0u));
   return u * inDraft < inTarget;

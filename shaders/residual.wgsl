@@ -3,9 +3,12 @@
 // In:  state SequenceState; targetWarped (rows, Vt) f32; targetDistributions (rows,) vec4 f32;
 //      draftWarped (rows, Vd) f32; draftDistributions (rows,) vec4 f32
 // Out: candidates (sequences, chunks) of (score bits, id) u32
-// Dispatch: (chunks, sequences) workgroups of 64, a workgroup per 1,024 tokens. Overrides: none. Needs: nothing optional.
+// Dispatch: (chunks, sequences) workgroups of 64, a workgroup per 1,024 tokens.
+//   Overrides: POINT_DRAFT (1: drafts were not sampled, p_draft is 1 for each). Needs: nothing optional.
 // Numerics: differences in f32. Where rounding leaves no residual at all, p_target decides: its scores lie 1,000 lower.
 // Twin: test/reference/residual.ts
+override POINT_DRAFT: u32;
+
 struct Params {
   slot: u32,
   targetVocabSize: u32,
@@ -34,7 +37,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let accepted = state[slot].acceptedCount;
   let draftCount = select(state[slot].draftCount, 0u, state[slot].roundIndex == 0u);
-  let wasRefused = accepted < draftCount && state[slot].drafts[accepted] != NO_TOKEN;
+  let refused = state[slot].drafts[min(accepted, MAX_DRAFTS - 1u)];
+  let wasRefused = accepted < draftCount && refused != NO_TOKEN;
   let targetRow = group.y * params.targetStride + accepted;
   let draftRow = group.y * params.draftStride + accepted;
   let seed = vec2(state[slot].seedLow, state[slot].seedHigh);
@@ -46,7 +50,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let inTarget = probability(targetWarped[targetRow * params.targetVocabSize + token], targetDistributions[targetRow]);
     if (inTarget > 0.0) {
       var inDraft = 0.0;
-      if (wasRefused && token < params.draftVocabSize) {
+      if (POINT_DRAFT == 1u) {
+        inDraft = select(0.0, 1.0, wasRefused && token == refused);
+      } else if (wasRefused && token < params.draftVocabSize) {
         inDraft = probability(draftWarped[draftRow * params.draftVocabSize + token], draftDistributions[draftRow]);
       }
       var score = log(inTarget) + FALLBACK;

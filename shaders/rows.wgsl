@@ -7,14 +7,15 @@
 const PREFILL = 0u;      // the next prompt tokens, up to `capacity`
 const DRAFT_FIRST = 1u;  // the last two committed tokens: fills the position that a fully accepted round left empty
 const DRAFT_NEXT = 2u;   // the draft that step - 1 sampled
-const VERIFY = 3u;       // the last committed token and all drafts
+const VERIFY = 3u;       // the last committed token and all drafts, the last of them just sampled
+const VERIFY_FOUND = 4u; // the same with the drafts that ngram.wgsl found
 
 override MODE: u32;
 
 struct Params {
   slot: u32,
   step: u32,           // draft step, 1 up (DRAFT_NEXT)
-  draftLength: u32,    // drafts sampled in this round (VERIFY)
+  draftLength: u32,    // drafts of this round (VERIFY), or most of them (VERIFY_FOUND)
   capacity: u32,       // most rows of a prefill pass (PREFILL)
   isDraft: u32,        // which model's prompt is fed (PREFILL)
   historyStride: u32,
@@ -68,10 +69,13 @@ fn draft_next() {
 
 fn verify() {
   let n = state[params.slot].length;
-  if (params.draftLength > 0u) {
-    state[params.slot].drafts[params.draftLength - 1u] = sampled[0];
+  var proposed = params.draftLength;
+  if (MODE == VERIFY_FOUND) {
+    proposed = min(proposed, state[params.slot].draftCount);
+  } else if (proposed > 0u) {
+    state[params.slot].drafts[proposed - 1u] = sampled[0];
   }
-  let draftCount = min(params.draftLength, state[params.slot].contextLength - 1u - n);
+  let draftCount = min(proposed, state[params.slot].contextLength - 1u - n);
   state[params.slot].draftCount = draftCount;
   rows.row[0] = Row(committed(n - 1u), params.slot, n - 1u, 0u);
   for (var i = 0u; i < draftCount; i += 1u) {

@@ -18,7 +18,7 @@ export const reject: Kernel = {
     { name: 'draftDistributions', kind: 'read' },
     { name: 'state', kind: 'write' },
   ],
-  overrides: [],
+  overrides: ['POINT_DRAFT'],
   params: [
     { name: 'slot', type: 'u32' },
     { name: 'targetVocabSize', type: 'u32' },
@@ -44,15 +44,17 @@ export type RoundShape = {
   draftVocabSize: number;
   targetStride: number;
   draftStride: number;
+  /** Drafts were looked up, not sampled: each had the probability 1. */
+  pointDraft?: boolean;
 };
 
 /** state.acceptedCount of each sequence */
 export async function rejectStep(
   gpu: Gpu,
   buffers: RoundDistributions & { state: GPUBuffer },
-  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride }: RoundShape,
+  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride, pointDraft = false }: RoundShape,
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, reject, {});
+  const pipeline = await createPipeline(gpu, reject, { POINT_DRAFT: Number(pointDraft) });
   const fields = [slot, targetVocabSize, draftVocabSize, targetStride, draftStride];
   const params = createParams(gpu, 'reject params', fields);
   return {

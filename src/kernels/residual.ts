@@ -21,7 +21,7 @@ export const residual: Kernel = {
     { name: 'draftDistributions', kind: 'read' },
     { name: 'candidates', kind: 'write' },
   ],
-  overrides: [],
+  overrides: ['POINT_DRAFT'],
   params: [
     { name: 'slot', type: 'u32' },
     { name: 'targetVocabSize', type: 'u32' },
@@ -36,9 +36,9 @@ export const residual: Kernel = {
 export async function residualStep(
   gpu: Gpu,
   buffers: RoundDistributions & { state: GPUBuffer; candidates: GPUBuffer },
-  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride }: RoundShape,
+  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride, pointDraft = false }: RoundShape,
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, residual, {});
+  const pipeline = await createPipeline(gpu, residual, { POINT_DRAFT: Number(pointDraft) });
   const chunks = chunksOf(targetVocabSize);
   const fields = [slot, targetVocabSize, draftVocabSize, targetStride, draftStride, chunks];
   const params = createParams(gpu, 'residual params', fields);

@@ -31,9 +31,9 @@ export type RowsSource =
   | { mode: 'prefill'; model: 'target' | 'draft'; capacity: number }
   | { mode: 'draftFirst' }
   | { mode: 'draftNext'; step: number }
-  | { mode: 'verify'; draftLength: number };
+  | { mode: 'verify' | 'verifyFound'; draftLength: number };
 
-const modes = { prefill: 0, draftFirst: 1, draftNext: 2, verify: 3 } as const;
+const modes = { prefill: 0, draftFirst: 1, draftNext: 2, verify: 3, verifyFound: 4 } as const;
 
 /** Bytes of a `Rows` buffer for T rows: a header of four words, four words a row. */
 export const rowsSize = (rowCount: number): number => 16 + rowCount * 16;
@@ -47,7 +47,7 @@ export async function rowsStep(
   const params = createParams(gpu, 'rows params', [
     slot,
     source.mode === 'draftNext' ? source.step : 0,
-    source.mode === 'verify' ? source.draftLength : 0,
+    source.mode === 'verify' || source.mode === 'verifyFound' ? source.draftLength : 0,
     source.mode === 'prefill' ? source.capacity : 0,
     source.mode === 'prefill' && source.model === 'draft' ? 1 : 0,
     historyStride,

@@ -58,7 +58,7 @@ export async function decode(
   for (const [i, chunk] of chunks.entries()) {
     const isLast = i === chunks.length - 1;
     const encode = (pass: GPUComputePassEncoder) =>
-      encodePrefill(pass, plan, chunk, { withDraft: draftLength > 0, isLast }, mode);
+      encodePrefill(pass, plan, chunk, { withDraft: draftLength > 0 && plan.draft !== null, isLast }, mode);
     if (isLast) submit('prefill', encode);
     else submitPass(gpu, 'prefill', encode);
   }

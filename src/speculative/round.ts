@@ -3,6 +3,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { acceptStep } from '../kernels/accept.ts';
 import { logprobsStep } from '../kernels/logprobs.ts';
+import { ngramStep } from '../kernels/ngram.ts';
 import { type RowsSource, rowsStep } from '../kernels/rows.ts';
 import { encodeForward, type Forward } from '../model/forward.ts';
 import { blockSize } from '../model/kv_cache.ts';
@@ -23,6 +24,8 @@ import type { Sequences } from './sequence.ts';
 export type RoundPlan = {
   target: Forward;
   draft: Forward | null;
+  /** [k] = lookup of k drafts in the sequence's own tokens; null where a model drafts, or nothing does. */
+  ngram: Step[] | null;
   /** The rows of each kind of pass. */
   rows: {
     prefillTarget: Step;
@@ -45,12 +48,21 @@ export type RoundPlan = {
   recordLogprobs: GPUBuffer; // (8, 41) u32
 };
 
+/** Prompt lookup: tokens at the end that must occur earlier, and how many of them are compared. */
+export type NgramOptions = { shortest: number; longest: number };
+
 /** What of a request decides which steps are encoded. */
 export type RoundMode = { sampling: SamplingMode; logprobs: boolean };
 
 export async function createRoundPlan(
   gpu: Gpu,
-  { target, draft, sequences, slot }: { target: Forward; draft: Forward | null; sequences: Sequences; slot: number },
+  {
+    target,
+    draft,
+    ngram = null,
+    sequences,
+    slot,
+  }: { target: Forward; draft: Forward | null; ngram?: NgramOptions | null; sequences: Sequences; slot: number },
 ): Promise<RoundPlan> {
   const { state, history, historyStride, adjustments, vocabSize } = sequences;
   const record = createStorage(gpu, `record ${slot}`, RECORD_BYTES);
@@ -74,16 +86,20 @@ export async function createRoundPlan(
       { targetTokens: targetSampler.sampled, state, history, record, adjustments },
       { slot, sequences: 1, historyStride, targetStride: 0, vocabSize, rejection },
     );
-  const [rows, draftSteps, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
+  const verifyMode = ngram === null ? 'verify' : 'verifyFound';
+  const lookupOf = ({ shortest, longest }: NgramOptions, draftLength: number): Promise<Step> =>
+    ngramStep(gpu, { history, state }, { slot, sequences: 1, historyStride, draftLength, shortest, longest });
+  const [rows, lookups, draftSteps, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
     Promise.all([
       rowsOf(target, prefill('target', target)),
       draft && rowsOf(draft, prefill('draft', draft)),
       draft && rowsOf(draft, { mode: 'draftFirst' }),
       Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
-      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
+      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: verifyMode, draftLength }))),
     ]),
+    ngram && Promise.all(draftLengths.map((draftLength) => lookupOf(ngram, draftLength))),
     draft && draftSampler ? createDraftSteps(gpu, draft, sequences, draftSampler) : [],
-    createRejection(gpu, targetSampler, draftSampler, sequences, slot),
+    createRejection(gpu, targetSampler, draftSampler, sequences, { slot, pointDraft: ngram !== null }),
     acceptOf(false),
     acceptOf(true),
     logprobsStep(gpu, { state, logits: target.logits, record, logprobs: recordLogprobs }, { vocabSize }),
@@ -92,6 +108,7 @@ export async function createRoundPlan(
   return {
     target,
     draft,
+    ngram: lookups,
     rows: { prefillTarget, prefillDraft, draftFirst, draftNext, verify },
     targetSampler,
     draftSampler,
@@ -108,6 +125,7 @@ export async function createRoundPlan(
 /**
  * One round of speculative decoding (Leviathan et al. 2023): k draft steps, one target pass over k + 1 rows, accept.
  * Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes plainly.
+ * A lookup may find fewer than k drafts, or none: the rows beyond them are skipped.
  * `lengthBound`: the host's upper bound on the committed length.
  */
 export function encodeRound(
@@ -118,7 +136,9 @@ export function encodeRound(
   mode: RoundMode,
 ): void {
   const shape = (rows: number): PassShape => ({ rows, blocks: blocksOf(plan.target, lengthBound + k) });
-  for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1), mode.sampling);
+  if (plan.ngram !== null) encodeStep(pass, plan.ngram[k] as Step, shape(1));
+  else
+    for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1), mode.sampling);
   encodeVerify(pass, plan, k, shape(k + 1), mode.sampling);
   encodeAccept(pass, plan, shape(k + 1), mode);
 }
@@ -131,7 +151,7 @@ function encodeAccept(pass: GPUComputePassEncoder, plan: RoundPlan, shape: PassS
 
 /** [k] = dispatches of one greedy round of k drafts, counted by encoding it for nobody. */
 export function dispatchesPerRound(plan: RoundPlan): number[] {
-  const draftLengths = plan.draft === null ? [0] : [...plan.rows.verify.keys()];
+  const draftLengths = plan.draft === null && plan.ngram === null ? [0] : [...plan.rows.verify.keys()];
   return draftLengths.map((k) => {
     let count = 0;
     const nobody = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups: () => (count += 1) };

@@ -113,7 +113,7 @@ export async function createRejection(
   target: Sampler,
   draft: Sampler | null,
   { state, vocabSize }: Sequences,
-  slot: number,
+  { slot, pointDraft }: { slot: number; pointDraft: boolean },
 ): Promise<Step[]> {
   // Without a draft model nothing is read from the draft's side, but the bindings must be there.
   const { warped, distributions } = draft ?? target;
@@ -131,6 +131,7 @@ export async function createRejection(
     draftVocabSize: vocabSize,
     targetStride: 0,
     draftStride: 0,
+    pointDraft,
   };
   return Promise.all([
     rejectStep(gpu, buffers, shape),

@@ -7,7 +7,7 @@ import { device, empty, readUints, run, words } from './kernel_bench.ts';
 const history = [5, 6, 7, 8, 9, 10, 11];
 const drafts = [21, 22, 23];
 
-async function rowsFor(source: RowsSource, contextLength: number, sampledToken: number, finish = 0) {
+async function rowsFor(source: RowsSource, contextLength: number, sampledToken: number, finish = 0, found = 0) {
   const state = new Uint32Array(stateWords);
   state[stateFields.length] = history.length;
   state[stateFields.promptLength] = history.length;
@@ -15,6 +15,7 @@ async function rowsFor(source: RowsSource, contextLength: number, sampledToken: 
   state[stateFields.targetPrefilled] = 3;
   state[stateFields.finish] = finish;
   state.set(drafts, stateFields.drafts);
+  state[stateFields.draftCount] = found;
   const rows = empty(rowsSize(8) / 4);
   const buffers = { state: words(state), history: words(history), sampled: words([sampledToken]), rows };
   run({ rows: 1, blocks: 1 }, await rowsStep(device(), buffers, { slot: 0, historyStride: 64, source }));
@@ -41,6 +42,12 @@ it.each([11, 9, 8])('every kind of pass equals its twin in a context of %i', asy
   const verify = await rowsFor({ mode: 'verify', draftLength: 3 }, context, 23);
   expect(verify.rows).toEqual(twin({ mode: 'verify' }));
   expect(verify.state[stateFields.draftCount]).toBe(verify.rows.tokens.length - 1);
+  // Drafts that were found: fewer than asked for, none, more.
+  for (const found of [0, 2, 3]) {
+    const got = await rowsFor({ mode: 'verifyFound', draftLength: 3 }, context, 99, 0, found);
+    expect(got.rows).toEqual(rowsOfPass(history, drafts.slice(0, found), context, { mode: 'verify' }));
+    expect(got.state[stateFields.draftCount]).toBe(got.rows.tokens.length - 1);
+  }
 });
 
 it('a finished sequence has no rows', async () => {
@@ -48,6 +55,7 @@ it('a finished sequence has no rows', async () => {
     { mode: 'draftFirst' },
     { mode: 'draftNext', step: 2 },
     { mode: 'verify', draftLength: 3 },
+    { mode: 'verifyFound', draftLength: 3 },
   ] as const) {
     expect((await rowsFor(source, 11, 1, 1)).rows.tokens).toEqual([]);
   }
