@@ -1,15 +1,51 @@
 import { fileURLToPath } from 'node:url';
 import { playwright } from '@vitest/browser-playwright';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { findBrowser, launchOptions } from './test/browser.mjs';
 
 const publicDir = fileURLToPath(new URL('./demo/public', import.meta.url));
 const gpuSpecs = ['test/gpu/**/*.spec.ts'];
+/** What takes longer than anyone wants to wait for at every change. */
+const nightlySpecs = ['test/nightly/**/*.spec.ts'];
 /** Specs about the browser itself (workers, page events), which Node cannot run. */
 const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spec.ts'];
 
 // The config is read for the unit tests too, on machines without a browser: then launching fails, not reading.
 const browser = findBrowser();
+
+// One GPU: files run one after another, in a browser each in a frame of its own.
+const gpuTest = (timeout: number) => ({ fileParallelism: false, testTimeout: timeout, hookTimeout: timeout });
+
+const inChromium = (name: string, include: string[], timeout: number): TestProjectInlineConfiguration => ({
+  extends: true,
+  // Without this list Vite finds a dependency late, reloads the page and loses the run.
+  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', 'fast-check'] },
+  test: {
+    name,
+    include,
+    setupFiles: ['test/gpu/setup.ts'],
+    ...gpuTest(timeout),
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      provider: playwright({ launchOptions: browser === null ? {} : launchOptions(browser) }),
+      instances: [{ browser: 'chromium' }],
+    },
+  },
+});
+
+const inNode = (name: string, include: string[], timeout: number): TestProjectInlineConfiguration => ({
+  extends: true,
+  test: {
+    name,
+    environment: 'node',
+    include,
+    exclude: browserOnlySpecs,
+    setupFiles: ['test/gpu/setup_node.ts', 'test/gpu/setup.ts'],
+    ...gpuTest(timeout),
+  },
+});
 
 export default defineConfig({
   publicDir,
@@ -19,40 +55,10 @@ export default defineConfig({
         extends: true,
         test: { name: 'unit', environment: 'node', include: ['test/unit/**/*.test.ts'], testTimeout: 60_000 },
       },
-      {
-        extends: true,
-        // Without this list Vite finds a dependency late, reloads the page and loses the run.
-        optimizeDeps: { include: ['comlink', '@huggingface/tokenizers', 'fast-check'] },
-        test: {
-          name: 'gpu',
-          include: gpuSpecs,
-          setupFiles: ['test/gpu/setup.ts'],
-          // One GPU: files run one after another, each in a frame of its own.
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          browser: {
-            enabled: true,
-            headless: true,
-            screenshotFailures: false,
-            provider: playwright({ launchOptions: browser === null ? {} : launchOptions(browser) }),
-            instances: [{ browser: 'chromium' }],
-          },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: 'lavapipe',
-          environment: 'node',
-          include: gpuSpecs,
-          exclude: browserOnlySpecs,
-          setupFiles: ['test/gpu/setup_node.ts', 'test/gpu/setup.ts'],
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-        },
-      },
+      inChromium('gpu', gpuSpecs, 120_000),
+      inNode('lavapipe', gpuSpecs, 120_000),
+      inChromium('nightly', nightlySpecs, 1_200_000),
+      inNode('nightly-lavapipe', nightlySpecs, 1_200_000),
     ],
   },
 });

@@ -6,9 +6,6 @@ import { createReferenceModel, type ReferenceModel, type ReferenceOptions } from
 
 export type EmbeddedModelName = 'stories-3m' | 'stories-650k';
 
-/** `<|endoftext|>`: leads a prompt and ends a story. */
-export const endOfTextId = 0;
-
 export function loadEmbeddedModel(name: EmbeddedModelName, options?: ReferenceOptions): ReferenceModel {
   const config = readLlamaConfig(readJson(name, 'config.json'));
   return createReferenceModel(config, readSafetensors(readFileSync(fileOf(name, 'model.safetensors'))), options);

@@ -40,3 +40,6 @@ export const prompts: readonly string[] = [
  * larger margin, but ends after two tokens and would show nothing.
  */
 export const wideMarginPrompts: readonly number[] = [2, 3, 6, 18, 4];
+
+/** `<|endoftext|>` of the embedded pair: leads a prompt and ends a story. */
+export const endOfTextId = 0;

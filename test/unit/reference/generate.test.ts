@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { argmax } from '../../reference/argmax.ts';
-import { endOfTextId, loadEmbeddedModel, loadEmbeddedTokenizer } from '../../reference/embedded_pair.ts';
+import { loadEmbeddedModel, loadEmbeddedTokenizer } from '../../reference/embedded_pair.ts';
 import { createReferenceModel, type ReferenceModel } from '../../reference/forward.ts';
 import {
   type GreedyResult,
@@ -8,7 +8,7 @@ import {
   referenceSpeculative,
   teacherForcedGaps,
 } from '../../reference/generate.ts';
-import { prompts, wideMarginPrompts } from '../../reference/prompts.ts';
+import { endOfTextId, prompts, wideMarginPrompts } from '../../reference/prompts.ts';
 import { createRandom } from '../../reference/random.ts';
 import { randomModel } from '../../reference/random_model.ts';
 import { summarizeRounds } from '../../reference/statistics.ts';

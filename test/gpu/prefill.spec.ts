@@ -1,0 +1,152 @@
+/**
+ * One row function (DESIGN: numerics): a token's keys, values and logits have the same bits whichever pass computes them:
+ * the prompt at once, in chunks of any size, token by token, or drafted, verified and partly rejected.
+ */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createStagingRing } from '../../src/gpu/readback.ts';
+import type { ModelConfig } from '../../src/model/config.ts';
+import { createForward, type Forward } from '../../src/model/forward.ts';
+import { loadPair, type ModelFiles } from '../../src/model/load.ts';
+import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
+import { type Decoder, decode } from '../../src/speculative/decode.ts';
+import { RECORD_BYTES } from '../../src/speculative/record.ts';
+import { createRoundPlan } from '../../src/speculative/round.ts';
+import { greedySampling } from '../../src/speculative/sampler.ts';
+import { createSequences } from '../../src/speculative/sequence.ts';
+import { embeddedPrompts, embeddedSource } from './engine_bench.ts';
+import { bitsOf, differences, feed, poison, readKv, readLogits } from './forward_bench.ts';
+import { device } from './kernel_bench.ts';
+
+const promptLength = 140; // three KV blocks
+const contextLength = 192;
+
+type Model = { label: string; config: ModelConfig; weights: Weights; forward: Forward };
+let models: { target: Model; draft: Model };
+let prompt: number[];
+
+const openForward = (model: Omit<Model, 'forward'>, rowCapacity: number) =>
+  createForward(device(), model.label, model.config, model.weights, {
+    slots: 1,
+    contextLength,
+    rowCapacity,
+    paddedRows: false,
+  });
+
+beforeAll(async () => {
+  const files = await loadPair(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
+  const upload = async (label: 'target' | 'draft'): Promise<Model> => {
+    const { config } = files[label] as ModelFiles;
+    const weights = await uploadWeights(device(), label, files[label] as ModelFiles, weightFormats.f16);
+    const model = { label, config, weights };
+    return { ...model, forward: await openForward(model, contextLength) };
+  };
+  models = { target: await upload('target'), draft: await upload('draft') };
+  prompt = ((await embeddedPrompts())[19] as number[]).slice(0, promptLength);
+});
+
+/** Bits of the keys and values of every layer, and the logits after the last token. */
+type Computed = { kv: Map<string, Uint32Array>; logits: Float32Array };
+
+async function feedInChunks({ forward, config }: Model, tokens: number[], sizes: number[]): Promise<Computed> {
+  poison(forward.kvCache);
+  let start = 0;
+  for (const size of sizes) {
+    feed(forward, tokens.slice(start, start + size), start, 1);
+    start += size;
+  }
+  expect(start).toBe(tokens.length);
+  const [logits] = await readLogits(forward, config.vocabSize, 1);
+  return { kv: await readKv(forward.kvCache, config, tokens.length), logits: logits as Float32Array };
+}
+
+const chunksOf = (size: number) =>
+  Array.from({ length: Math.ceil(prompt.length / size) }, (_, i) => Math.min(size, prompt.length - i * size));
+
+describe(`a prompt of ${promptLength} tokens`, () => {
+  const known = new Map<string, Computed>();
+  async function atOnce(name: 'target' | 'draft'): Promise<Computed> {
+    const computed = known.get(name) ?? (await feedInChunks(models[name], prompt, [promptLength]));
+    known.set(name, computed);
+    return computed;
+  }
+
+  it.each(['target', 'draft'] as const)(
+    '%s: one pass fills every position with finite values of its own',
+    async (name) => {
+      const { kv } = await atOnce(name);
+      expect(kv.size).toBe(models[name].config.layerCount * 2 * promptLength);
+      const entries = [...kv.values()];
+      expect(entries.every((bits) => bits.every((word) => (word & 0x7f80_0000) !== 0x7f80_0000))).toBe(true);
+      expect(new Set(entries.slice(0, promptLength).map((bits) => bits.join())).size).toBeGreaterThan(promptLength - 5);
+    },
+  );
+
+  it.each([
+    // Up to 8 rows go through the few-rows kernel, more through the tile; the engine's own chunks are below.
+    ['target', 'in few rows and in tiles by turns', () => [3, 70, 1, 8, 9, 42, 7]],
+    ['draft', 'in few rows and in tiles by turns', () => [9, 1, 64, 2, 33, 8, 23]],
+    ['draft', 'in tiles of 13', () => chunksOf(13)],
+    ['draft', 'in chunks of 5', () => chunksOf(5)],
+    ['draft', 'token by token', () => chunksOf(1)],
+  ] as const)('%s, %s: the bits of one pass', async (name, _, sizes) => {
+    const { kv, logits } = await feedInChunks(models[name], prompt, sizes());
+    const expected = await atOnce(name);
+    expect(differences(kv, expected.kv)).toEqual([]);
+    expect(bitsOf(logits)).toEqual(bitsOf(expected.logits));
+  });
+});
+
+describe('the engine’s own loop', () => {
+  const loopPromptLength = 80; // two blocks
+  async function run(rowCapacity: number, draftLength: number, newTokens: number) {
+    const gpu = device();
+    const { target, draft } = models;
+    const { vocabSize } = target.config;
+    const promptTokens = prompt.slice(0, loopPromptLength);
+    const forwards = { target: await openForward(target, rowCapacity), draft: await openForward(draft, rowCapacity) };
+    for (const { kvCache } of Object.values(forwards)) poison(kvCache);
+    const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize });
+    const plan = await createRoundPlan(gpu, { ...forwards, sequences, slot: 0 });
+    const ring = createStagingRing(gpu, 'record', 3, RECORD_BYTES);
+    const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: 2, epoch: 0 };
+    const tokens = [...promptTokens];
+    const request = {
+      promptTokens,
+      limit: loopPromptLength + newTokens,
+      stopTokens: [],
+      sampling: greedySampling,
+      topLogprobs: 0,
+      logprobs: false,
+      draftLength,
+    };
+    let rejectedCount = 0;
+    const onRecord: Parameters<typeof decode>[2] = (record) => {
+      tokens.push(...record.tokens);
+      rejectedCount += record.draftCount - record.acceptedCount;
+    };
+    await decode(decoder, request, onRecord, () => false);
+    return { tokens, rejectedCount, forwards };
+  }
+
+  it.each([
+    { k: 3, rowCapacity: 24 },
+    { k: 7, rowCapacity: 13 },
+  ])(
+    'k = $k, the prompt in chunks of $rowCapacity: the caches have the bits of one pass',
+    async ({ k, rowCapacity }) => {
+      const { tokens, rejectedCount, forwards } = await run(rowCapacity, k, 16);
+      expect(tokens.length).toBe(loopPromptLength + 16);
+      expect(rejectedCount).toBeGreaterThan(0);
+      // The last token is in no cache yet, and the one before it not in the draft's after a fully accepted round.
+      for (const [name, cachedLength] of [
+        ['target', tokens.length - 1],
+        ['draft', tokens.length - 2],
+      ] as const) {
+        const cached = tokens.slice(0, cachedLength);
+        const { kv } = await feedInChunks(models[name], cached, [cachedLength]);
+        const { kvCache } = forwards[name];
+        expect(differences(await readKv(kvCache, models[name].config, cachedLength), kv)).toEqual([]);
+      }
+    },
+  );
+});

@@ -1,0 +1,104 @@
+/** Checkpoints of random weights and odd shapes through the library's own loader, against their float64 twins. */
+import { describe, expect, it } from 'vitest';
+import { createForward } from '../../src/model/forward.ts';
+import { loadModelFiles } from '../../src/model/load.ts';
+import { uploadWeights, weightFormats } from '../../src/model/weights.ts';
+import { createReferenceModel } from '../reference/forward.ts';
+import { referenceGreedy, teacherForcedGaps } from '../reference/generate.ts';
+import { createRandom } from '../reference/random.ts';
+import { type RandomModel, type RandomModelOptions, randomModel } from '../reference/random_model.ts';
+import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
+import { feed, readLogits } from './forward_bench.ts';
+import { device, expectClose } from './kernel_bench.ts';
+
+const variants: Record<string, RandomModelOptions> = {
+  // hidden 44, ffn 36, 6 heads of 20 on 2 kv heads, biases, a head of its own
+  'F16, biases, untied': {},
+  'BF16, no biases, tied, as many kv heads as heads': {
+    dtype: 'BF16',
+    attention_bias: false,
+    mlp_bias: false,
+    tie_word_embeddings: true,
+    hidden_size: 72,
+    intermediate_size: 100,
+    num_attention_heads: 3,
+    num_key_value_heads: 3,
+    head_dim: 12,
+    rope_theta: 500,
+  },
+  'F32, attention biases, one kv head, more than one chunk of vocabulary': {
+    dtype: 'F32',
+    mlp_bias: false,
+    num_hidden_layers: 1,
+    hidden_size: 260,
+    intermediate_size: 516,
+    num_attention_heads: 4,
+    num_key_value_heads: 1,
+    head_dim: 68,
+    vocab_size: 1031,
+    rms_norm_eps: 0.5, // large enough to be missed
+  },
+};
+// The engine packs matrices in F16; what that costs is not the kernels' error.
+const twinOf = ({ config, tensors }: RandomModel) => createReferenceModel(config, tensors, { matricesAsFloat16: true });
+
+describe('the forward pass', () => {
+  it.each(Object.entries(variants))(
+    '%s: the twin’s logits, in few rows and in tiles, over three KV blocks',
+    async (_, options) => {
+      const model = randomModel(options, 61);
+      const files = await loadModelFiles(memorySource('random', randomFolder(model)), { role: 'target' });
+      const { config } = files;
+      const weights = await uploadWeights(device(), 'random', files, weightFormats.f16);
+      const forward = await createForward(device(), 'random', config, weights, {
+        slots: 1,
+        contextLength: config.maxContextLength,
+        rowCapacity: 80,
+        paddedRows: false,
+      });
+      const chunks = [1, 2, 3, 5, 8, 9, 40, 7, 80, 4];
+      const random = createRandom(62);
+      const tokens = Array.from({ length: 159 }, () => random.integer(config.vocabSize));
+      const twinLogits = twinOf(model).forward(tokens, 0);
+      let start = 0;
+      for (const rows of chunks) {
+        const outputs = Math.min(rows, 8);
+        feed(forward, tokens.slice(start, start + rows), start, outputs);
+        start += rows;
+        const logits = await readLogits(forward, config.vocabSize, outputs);
+        for (const [i, row] of logits.entries())
+          expectClose(row, twinLogits[start - outputs + i] as Float64Array, 5e-6);
+      }
+      expect(start).toBe(tokens.length);
+    },
+  );
+});
+
+describe('speculation', () => {
+  it.each([0, 1])('random pair %i: every k gives the tokens of k = 0, which are the twin’s', async (index) => {
+    const name = Object.keys(variants)[index] as string;
+    const target = randomModel(variants[name] as RandomModelOptions, 63);
+    const engine = await openEngine(
+      memorySource('random-target', randomFolder(target)),
+      memorySource('random-draft', randomFolder(withoutLastLayer(target))),
+    );
+    const twin = twinOf(target);
+    const random = createRandom(64);
+    const rates = new Set<number>();
+    for (const length of [1, 70]) {
+      const prompt = Array.from({ length }, () => random.integer(259));
+      const generate = (draftLength: number) => engine.generate(prompt, { draftLength, maxNewTokens: 32 }).result;
+      const { tokens } = await generate(0);
+      expect(tokens.length).toBe(32);
+      expect(Math.max(...teacherForcedGaps(twin, prompt, tokens))).toBeLessThan(1e-3);
+      expect(tokens).toEqual(referenceGreedy(twin, prompt, 32, []).tokens);
+      for (const k of [1, 3, 7]) {
+        const result = await generate(k);
+        expect({ k, tokens: result.tokens }).toEqual({ k, tokens });
+        rates.add(result.meta_info.spec_accept_rate as number);
+      }
+    }
+    expect(Math.max(...rates)).toBeGreaterThan(0.1);
+    expect(Math.min(...rates)).toBeLessThan(0.9);
+  });
+});

@@ -1,0 +1,87 @@
+/** What a round costs beside its kernels, counted (DESIGN: six rules): one submit, one map of 64 bytes, nothing made. */
+import { beforeAll, expect, it } from 'vitest';
+import type { Engine } from '../../src/types.ts';
+import { randomModel } from '../reference/random_model.ts';
+import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
+
+type Method = (...args: unknown[]) => unknown;
+type Calls = {
+  /** Calls by method. */
+  counts: Record<string, number>;
+  mappedBytes: number[];
+  readBytes: number[];
+  /** Dispatches before each submit, since the one before it. */
+  dispatches: number[];
+};
+
+/** Counts what `work` asks of the GPU, by wrapping the methods of its prototypes. */
+async function countCalls(work: () => Promise<void>): Promise<Calls> {
+  const calls: Calls = { counts: {}, mappedBytes: [], readBytes: [], dispatches: [] };
+  const restore: (() => void)[] = [];
+  let dispatchCount = 0;
+  const wrap = (prototype: object, name: string, see: Method = () => {}): void => {
+    const descriptor = Object.getOwnPropertyDescriptor(prototype, name) as PropertyDescriptor;
+    const original = descriptor.value as Method;
+    restore.push(() => Object.defineProperty(prototype, name, descriptor));
+    const value = function (this: unknown, ...args: unknown[]) {
+      calls.counts[name] = (calls.counts[name] ?? 0) + 1;
+      see(...args);
+      return original.apply(this, args);
+    };
+    Object.defineProperty(prototype, name, { ...descriptor, value });
+  };
+  wrap(GPUQueue.prototype, 'submit', () => {
+    calls.dispatches.push(dispatchCount);
+    dispatchCount = 0;
+  });
+  wrap(GPUQueue.prototype, 'writeBuffer');
+  wrap(GPUQueue.prototype, 'onSubmittedWorkDone');
+  wrap(GPUComputePassEncoder.prototype, 'dispatchWorkgroups', () => (dispatchCount += 1));
+  wrap(GPUBuffer.prototype, 'mapAsync', (_mode, _offset, size) => calls.mappedBytes.push(size as number));
+  wrap(GPUBuffer.prototype, 'getMappedRange', (_offset, size) => calls.readBytes.push(size as number));
+  for (const name of Object.getOwnPropertyNames(GPUDevice.prototype)) {
+    if (name.startsWith('create')) wrap(GPUDevice.prototype, name);
+  }
+  try {
+    await work();
+  } finally {
+    for (const undo of restore) undo();
+  }
+  return calls;
+}
+
+let engine: Engine;
+beforeAll(async () => {
+  const target = randomModel({}, 63);
+  engine = await openEngine(
+    memorySource('random-target', randomFolder(target)),
+    memorySource('random-draft', randomFolder(withoutLastLayer(target))),
+  );
+});
+
+it.each([0, 3, 7])('k = %i, over 50 rounds', async (draftLength) => {
+  let roundCount = 0;
+  const generate = async (maxNewTokens: number) => {
+    const { stats } = await engine.generate([5, 6, 7], { draftLength, maxNewTokens }).result;
+    roundCount = stats.roundCount;
+  };
+  const short = await countCalls(() => generate(3));
+  const { counts, mappedBytes, readBytes, dispatches } = await countCalls(() => generate(110));
+  expect(roundCount).toBeGreaterThan(50);
+
+  // The prefill is one submit more, and behind the last round one that has nothing to do may be in flight.
+  const submits = counts.submit as number;
+  expect(submits).toBeGreaterThanOrEqual(1 + roundCount);
+  expect(submits).toBeLessThanOrEqual(1 + roundCount + engine.info.roundsInFlight - 1);
+  expect(mappedBytes).toEqual(new Array(submits).fill(64));
+  expect(readBytes.length).toBeGreaterThanOrEqual(1 + roundCount);
+  expect(Math.max(...readBytes)).toBe(64);
+  const created = Object.entries(counts).filter(([name]) => name.startsWith('create'));
+  expect(created).toEqual([['createCommandEncoder', submits]]);
+  // The host writes at the start of a request, and waits for nothing but the maps.
+  expect(counts.writeBuffer).toBe(short.counts.writeBuffer);
+  expect(counts.onSubmittedWorkDone).toBeUndefined();
+  const [prefill, ...perRound] = dispatches;
+  expect(prefill).toBeGreaterThan(0);
+  expect(new Set(perRound)).toEqual(new Set([engine.info.dispatchesPerRound[draftLength]]));
+});

@@ -1,0 +1,9 @@
+import { describeEqualityGrid } from '../gpu/equality_grid.ts';
+import { prompts } from '../reference/prompts.ts';
+
+describeEqualityGrid({
+  promptIndices: [...prompts.keys()],
+  draftLengths: [1, 2, 3, 4, 5, 6, 7],
+  roundsInFlight: [2, 3],
+  maxNewTokens: 32,
+});
