@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { endOfTextId, loadEmbeddedModel, loadEmbeddedTokenizer } from '../../reference/embedded_pair.ts';
+import { loadEmbeddedModel, loadEmbeddedTokenizer } from '../../reference/embedded_pair.ts';
 import { createReferenceModel, type ReferenceModel } from '../../reference/forward.ts';
 import { gTest, significance } from '../../reference/g_test.ts';
 import { referenceGreedy } from '../../reference/generate.ts';
@@ -8,7 +8,7 @@ import {
   referenceSpeculativeSampled,
   type SampledRequest,
 } from '../../reference/generate_sampled.ts';
-import { prompts } from '../../reference/prompts.ts';
+import { endOfTextId, prompts } from '../../reference/prompts.ts';
 import { createRandom } from '../../reference/random.ts';
 import { randomModel } from '../../reference/random_model.ts';
 import { referenceDistribution } from '../../reference/sample.ts';
