@@ -1,14 +1,16 @@
 // warp.wgsl: logits as the request wants them: repetition penalty (Keskar et al. 2019), presence and frequency penalty,
 //   bias, temperature, and no stop token before minNewTokens.
-// In:  rows Rows; state SequenceState; logits (M, V) f32; adjustments (slots, V) of (output count and prompt bit, bias)
+// In:  rows Rows; state SequenceState; logits (M, V) f32;
+//      adjustments (slots, adjustedTokens) of (output count and prompt bit, bias)
 // Out: warped (distributions, V) f32
 // Dispatch: (chunks, M) workgroups of 64, a workgroup per 1,024 logits. Overrides: none. Needs: nothing optional.
 // Numerics: elementwise in f32. Every row counts the drafts before it, so it equals sequential decoding.
 // Twin: test/reference/warp.ts
 struct Params {
   vocabSize: u32,
-  firstRow: u32,  // distribution row of output row 0
+  firstRow: u32,        // distribution row of output row 0
   rowStride: u32,
+  adjustedTokens: u32,  // the target's vocabulary: a draft model may pad its own otherwise
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +25,7 @@ const PROMPT_BIT = 0x80000000u;
 const BANNED = -3.4028234e38;
 
 fn adjusted(logit: f32, token: u32, slot: u32, pendingDrafts: u32) -> f32 {
-  let word = adjustments[slot * params.vocabSize + token];
+  let word = adjustments[slot * params.adjustedTokens + token];
   var count = word.x & ~PROMPT_BIT;
   for (var i = 0u; i < pendingDrafts; i += 1u) {
     count += u32(state[slot].drafts[i] == token);
@@ -60,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let end = min((group.x + 1u) * CHUNK, params.vocabSize);
   for (var token = group.x * CHUNK + lane; token < end; token += 64u) {
     var value = logits[group.y * params.vocabSize + token];
-    if (state[slot].hasAdjustments != 0u) {
+    if (state[slot].hasAdjustments != 0u && token < params.adjustedTokens) {
       value = adjusted(value, token, slot, pendingDrafts);
     }
     value *= state[slot].inverseTemperature;

@@ -1,5 +1,8 @@
 import { wrap } from 'comlink';
+import { createChat } from './chat.ts';
+import { toDraftOption } from './draft_options.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
+import { hubFolderUrl } from './model/hub.ts';
 import {
   parseCostOptions,
   parseEngineOptions,
@@ -23,12 +26,12 @@ export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
  * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
  */
 export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
-  const { extras, onProgress, signal, contextLength, ...rest } = parseEngineOptions(options, ['worker']);
+  const { extras, onProgress, signal, contextLength, draft, ngram, ...rest } = parseEngineOptions(options, ['worker']);
   const request: LoadRequest = {
     ...rest,
     ...(contextLength === null ? {} : { contextLength }),
     target: resolveUrl(rest.target, 'target'),
-    draft: rest.draft === null ? null : resolveUrl(rest.draft, 'draft'),
+    draft: toDraftOption({ draft: draft === null ? null : resolveUrl(draft, 'draft'), ngram }),
   };
   signal?.throwIfAborted();
 
@@ -39,7 +42,7 @@ export async function createEngine(options: ClientEngineOptions): Promise<Engine
   signal?.addEventListener('abort', abort, { once: true });
   try {
     await connection.ready;
-    return makeEngine(connection, await connection.call((session) => session.load(request)));
+    return makeEngine(connection, await connection.call((session) => session.load(request)), rest.modelName);
   } catch (error) {
     void connection.close(error);
     throw error;
@@ -49,14 +52,14 @@ export async function createEngine(options: ClientEngineOptions): Promise<Engine
   }
 }
 
-function makeEngine(connection: Connection, info: EngineInfo): Engine {
+function makeEngine(connection: Connection, info: EngineInfo, modelName: string): Engine {
   let disposing: Promise<void> | null = null;
-  return {
+  const engine: Engine = {
     info,
 
     generate(rawPrompt, rawOptions) {
       const { vocabSize, eosTokenIds } = info.target;
-      const parsed = parseGenerateOptions(rawOptions, { hasDraft: info.draft !== null, vocabSize, eosTokenIds });
+      const parsed = parseGenerateOptions(rawOptions, { drafter: info.drafter, vocabSize, eosTokenIds });
       const { signal } = parsed;
       const options = toGenerateOptions(parsed);
       const prompt = parsePrompt(rawPrompt, { vocabSize, contextLength: info.contextLength });
@@ -76,6 +79,13 @@ function makeEngine(connection: Connection, info: EngineInfo): Engine {
       return control.run;
     },
 
+    chat: createChat({
+      modelName,
+      info,
+      generate: (prompt, options) => engine.generate(prompt, options),
+      applyTemplate: (messages) => connection.call((session) => session.applyTemplate(messages)),
+    }),
+
     metrics: () => connection.call((session) => session.metrics()),
 
     async measureCosts(rawOptions) {
@@ -90,6 +100,7 @@ function makeEngine(connection: Connection, info: EngineInfo): Engine {
       return disposing;
     },
   };
+  return engine;
 }
 
 /** Validates the option `worker` and starts what it names. */
@@ -148,10 +159,10 @@ function workerOptionError(got: unknown, expected = 'a Worker, a URL, or a funct
 function resolveUrl(url: string, option: 'target' | 'draft'): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   try {
-    return new URL(url, base).href;
+    return hubFolderUrl(url) ?? new URL(url, base).href;
   } catch {
     throw new InvalidOptionError(
-      `Expected \`${option}\` to be the URL of a model folder, got "${url}", which is no URL. Pass for example '/models/target/'.`,
+      `Expected \`${option}\` to be the URL of a model folder, got "${url}", which is no URL. Pass for example '/models/target/', or the id of a Hugging Face repository.`,
     );
   }
 }

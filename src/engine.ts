@@ -1,7 +1,7 @@
 import { createEngineOn } from './engine_core.ts';
 import { InvalidOptionError } from './errors.ts';
 import { openGpu } from './gpu/device.ts';
-import { folderSource } from './model/source.ts';
+import { urlSource } from './model/source.ts';
 import { parseEngineOptions } from './options.ts';
 import type { Engine, EngineOptions, TokenizerLike } from './types.ts';
 
@@ -26,8 +26,8 @@ export async function createEngine(options: DirectEngineOptions): Promise<Engine
       'Expected `gpu` to be a WebGPU object with `requestAdapter`, such as create([]) of the `webgpu` package.',
     );
   }
-  const targetSource = folderSource(target);
-  const draftSource = draft === null ? null : folderSource(draft);
+  const targetSource = urlSource(target);
+  const draftSource = draft === null ? null : urlSource(draft);
   rest.signal?.throwIfAborted();
   return createEngineOn(await openGpu(gpu as GPU | undefined), targetSource, draftSource, {
     ...rest,

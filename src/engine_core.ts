@@ -1,8 +1,10 @@
+import { createChat } from './chat.ts';
 import { EngineDisposedError, InvalidOptionError, UnsupportedModelError } from './errors.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
 import { createStagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { maxRows } from './kernels/matmul_rows.ts';
+import { renderChat } from './model/chat_template.ts';
 import type { ModelConfig } from './model/config.ts';
 import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
 import { loadPair, type ModelFiles } from './model/load.ts';
@@ -31,7 +33,15 @@ const prefillRows = 64;
 
 export type CoreOptions = Pick<
   ParsedEngineOptions,
-  'contextLength' | 'dtype' | 'roundsInFlight' | 'modelName' | 'metricsPrefix' | 'logMetrics' | 'onProgress' | 'signal'
+  | 'contextLength'
+  | 'dtype'
+  | 'ngram'
+  | 'roundsInFlight'
+  | 'modelName'
+  | 'metricsPrefix'
+  | 'logMetrics'
+  | 'onProgress'
+  | 'signal'
 > & { tokenizer?: TokenizerLike };
 
 /** Loads a pair onto an opened device. On any failure, an abort included, everything made so far is freed. */
@@ -95,11 +105,18 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
   );
   const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize: target.config.vocabSize });
   const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
-  const plan = await createRoundPlan(gpu, { target: targetForward, draft: draftForward, sequences, slot: 0 });
+  const plan = await createRoundPlan(gpu, {
+    target: targetForward,
+    draft: draftForward,
+    ngram: options.ngram,
+    sequences,
+    slot: 0,
+  });
   const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES);
   const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: options.roundsInFlight, epoch: 0 };
   // One short request of each kind: drivers finish compiling at the first dispatch.
-  for (const draftLength of draft === null ? [0] : [0, 1, 3]) {
+  const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
+  for (const draftLength of drafter === null ? [0] : [0, 1, 3]) {
     const limit = Math.min(contextLength, 3);
     await decode(
       decoder,
@@ -130,6 +147,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
       paddedRows,
       target: models[0] as ModelInfo,
       draft: models[1] ?? null,
+      drafter,
       contextLength,
       dtype: options.dtype,
       roundsInFlight: options.roundsInFlight,
@@ -142,7 +160,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
 /** The engine's face: requests take turns, everything ends with `dispose`. */
 function serve(
   gpu: Gpu,
-  { config, tokenizer }: ModelFiles,
+  { config, tokenizer, chatTemplate }: ModelFiles,
   { decoder, info }: Loaded,
   options: CoreOptions,
   loadTimeMs: number,
@@ -167,11 +185,11 @@ function serve(
     if (gpu.failure !== null) throw gpu.failure;
   };
 
-  return {
+  const engine: Engine = {
     info: { ...info, loadTimeMs },
     generate(prompt, raw) {
       const parsedOptions = parseGenerateOptions(raw, {
-        hasDraft: info.draft !== null,
+        drafter: info.drafter,
         vocabSize: config.vocabSize,
         eosTokenIds: config.eosTokenIds,
       });
@@ -214,6 +232,16 @@ function serve(
       });
       return request.run;
     },
+    chat: createChat({
+      modelName: options.modelName,
+      info,
+      generate: (prompt, generateOptions) => engine.generate(prompt, generateOptions),
+      async applyTemplate(messages) {
+        checkAlive();
+        const text = renderChat(chatTemplate, messages);
+        return { text, tokens: tokenizer.encodeRendered(text) };
+      },
+    }),
     async metrics() {
       if (disposed) throw disposedError();
       return prometheusText(metrics);
@@ -237,6 +265,7 @@ function serve(
       await turn;
     },
   };
+  return engine;
 }
 
 const disposedError = () =>

@@ -1,4 +1,20 @@
 /** The public names of `foretoken`, listed by hand; no code. */
+export type {
+  Chat,
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionRequest,
+  ChatCompletionStream,
+  ChatContent,
+  ChatLogprobs,
+  ChatMessage,
+  ChatPrompt,
+  ChatRequestOptions,
+  ChatTokenLogprob,
+  ChatTopLogprob,
+  ChatUsage,
+  ChatUsageExtra,
+} from './chat_types.ts';
 export { type ClientEngineOptions, createEngine, type WorkerOption } from './client.ts';
 export {
   DeviceError,

@@ -35,6 +35,27 @@ export const GENERATE_KEYS = [
   'signal',
 ] as const;
 
+/** What `chat.completions.create` calls the options of `generate`: by their names in the OpenAI API, else in SGLang. */
+export const CHAT_NAMES = {
+  maxNewTokens: 'max_completion_tokens',
+  minNewTokens: 'min_tokens',
+  draftLength: 'draft_length',
+  temperature: 'temperature',
+  topK: 'top_k',
+  topP: 'top_p',
+  minP: 'min_p',
+  seed: 'seed',
+  repetitionPenalty: 'repetition_penalty',
+  presencePenalty: 'presence_penalty',
+  frequencyPenalty: 'frequency_penalty',
+  logitBias: 'logit_bias',
+  stop: 'stop',
+  stopTokenIds: 'stop_token_ids',
+  ignoreEos: 'ignore_eos',
+  logprobs: 'logprobs',
+  topLogprobs: 'top_logprobs',
+} as const satisfies Record<Exclude<(typeof GENERATE_KEYS)[number], 'signal'>, string>;
+
 /** What other libraries call our options, in lower case and without separators. */
 const FOREIGN_NAMES = new Map<string, string>([
   ['maxtokens', 'maxNewTokens'],
@@ -113,13 +134,14 @@ function squash(name: string): string {
   return name.replace(/[_\-\s]/g, '').toLowerCase();
 }
 
-function closestKey(key: string, allowed: readonly string[]): string | null {
+export function closestKey(key: string, allowed: readonly string[]): string | null {
   if (key.length > 64) return null;
   const word = squash(key);
   const sameWord = allowed.find((name) => squash(name) === word);
   if (sameWord !== undefined) return sameWord;
-  const foreign = FOREIGN_NAMES.get(word);
-  if (foreign !== undefined && allowed.includes(foreign)) return foreign;
+  const ours = FOREIGN_NAMES.get(word) ?? GENERATE_KEYS.find((name) => squash(name) === word) ?? '';
+  const foreign = [ours, new Map(Object.entries(CHAT_NAMES)).get(ours) ?? ''].find((name) => allowed.includes(name));
+  if (foreign !== undefined) return foreign;
   const ranked = allowed
     .map((name) => ({ name, distance: editDistance(word, squash(name)) }))
     // A third of the letters wrong is a typing error; more is another word.
@@ -143,13 +165,18 @@ function unknownOption(key: string, call: string, allowed: readonly string[], fo
 /** Copies the known options out of what the caller passed, reading each once; a value of undefined means not given. */
 export function readOptions(
   raw: unknown,
-  call: 'createEngine()' | 'generate()' | 'measureCosts()',
+  call: 'createEngine()' | 'generate()' | 'measureCosts()' | 'chat.completions.create()' | 'draft',
   allowed: readonly string[],
 ): GivenOptions {
   const what = `the options of ${call}`;
   return reading(what, () => {
     if (!isPlainObject(raw)) {
-      const example = call === 'createEngine()' ? "{ target: 'models/target/' }" : '{ maxNewTokens: 100 }';
+      const example =
+        call === 'createEngine()'
+          ? "{ target: 'models/target/' }"
+          : call === 'chat.completions.create()'
+            ? "{ messages: [{ role: 'user', content: 'Hello' }] }"
+            : '{ maxNewTokens: 100 }';
       throw new InvalidOptionError(
         `Expected ${what} to be a plain object, got ${inWords(raw)}. Pass options as ${example}.`,
       );

@@ -2,7 +2,10 @@
  * Checks what callers pass in, once, at the door: afterwards every option has its type, its range and its default.
  * Nothing here trusts its input: it may be of any type, and reading it may throw.
  */
+
+import { draftOption, type ParsedDraft } from './draft_options.ts';
 import { InvalidOptionError } from './errors.ts';
+import { modelNameOf } from './model_options.ts';
 import { ENGINE_KEYS, GENERATE_KEYS, readOptions } from './option_names.ts';
 import {
   booleanOption,
@@ -21,20 +24,20 @@ import {
   samplingOptions,
   stopOptions,
 } from './sampling_options.ts';
-import type { GenerateOptions, LoadProgress } from './types.ts';
+import type { EngineInfo, GenerateOptions, LoadProgress } from './types.ts';
 
 /** Longest draft: one pass verifies at most 8 rows, the drafts and the token before them. */
 export const MAX_DRAFT_LENGTH = 7;
-export const DEFAULT_DRAFT_LENGTH = 3;
+/** A lookup costs next to nothing, where it finds nothing too: it may ask for more. */
+export const DEFAULT_DRAFT_LENGTHS = { model: 3, ngram: 5 } as const;
 export const DEFAULT_MAX_NEW_TOKENS = 256;
 /** Odd, so that the median is one of the samples. */
 export const DEFAULT_SAMPLE_COUNT = 7;
 export const DEFAULT_METRICS_PREFIX = 'foretoken:';
 
 /** EngineOptions, checked and complete. */
-export type ParsedEngineOptions = {
+export type ParsedEngineOptions = ParsedDraft & {
   target: string;
-  draft: string | null;
   /** null: as the models and the default limit allow. */
   contextLength: number | null;
   dtype: 'f16' | 'q8' | 'q4';
@@ -58,9 +61,9 @@ export type ParsedGenerateOptions = ParsedStops &
   };
 
 /** What the options of `generate` are checked against. */
-export type GenerateFacts = { hasDraft: boolean; vocabSize: number; eosTokenIds: readonly number[] };
+export type GenerateFacts = { drafter: EngineInfo['drafter']; vocabSize: number; eosTokenIds: readonly number[] };
 
-function signalOption(options: GivenOptions): AbortSignal | null {
+export function signalOption(options: GivenOptions): AbortSignal | null {
   const value = options.get('signal');
   if (value === undefined) return null;
   // By shape, not by class: a signal may come from an iframe or a polyfill.
@@ -76,18 +79,6 @@ function signalOption(options: GivenOptions): AbortSignal | null {
   });
   if (!isSignal) throw expected('signal', 'an AbortSignal', value, 'Pass the `signal` of an AbortController.');
   return value as AbortSignal;
-}
-
-/** Last path segment of a folder URL, for people to read. */
-function nameOfUrl(url: string): string {
-  const path = url.replace(/[?#].*$/s, '').replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, '');
-  const segment = path.split('/').findLast((part) => part !== '' && part !== '.' && part !== '..');
-  if (segment === undefined) return url;
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
 }
 
 const DTYPES = ['f16', 'q8', 'q4'] as const;
@@ -114,16 +105,6 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 
   const target = textOption(options, 'target', 'the URL of a model folder', folder);
   if (target === undefined) throw expected('target', 'the URL of a model folder', undefined, folder);
-  const draft =
-    options.get('draft') === null
-      ? null
-      : (textOption(
-          options,
-          'draft',
-          'the URL of a model folder, or null for plain decoding',
-          typeof options.get('draft') === 'object' ? 'This version drafts with a model only.' : folder,
-        ) ?? null);
-
   const prefix = options.get('metricsPrefix') ?? DEFAULT_METRICS_PREFIX;
   if (options.get('metricsPrefix') === null || typeof prefix !== 'string' || !/^([a-z_:][\w:]*)?$/i.test(prefix)) {
     throw expected(
@@ -140,11 +121,11 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 
   return {
     target,
-    draft,
+    ...draftOption(options, folder),
     contextLength: integerOption(options, 'contextLength', { min: 2 }, 'It holds the prompt and the output.') ?? null,
     dtype: dtypeOption(options),
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,
-    modelName: textOption(options, 'modelName', 'a name, not empty') ?? nameOfUrl(target),
+    modelName: textOption(options, 'modelName', 'a name, not empty') ?? modelNameOf(target),
     metricsPrefix: prefix,
     logMetrics: booleanOption(options, 'logMetrics') ?? false,
     onProgress: onProgress as ParsedEngineOptions['onProgress'],
@@ -157,9 +138,9 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): ParsedGenerateOptions {
   const options = readOptions(raw === undefined ? {} : raw, 'generate()', GENERATE_KEYS);
   const draftLength = integerOption(options, 'draftLength', { min: 0, max: MAX_DRAFT_LENGTH });
-  if (draftLength !== undefined && draftLength > 0 && !facts.hasDraft) {
+  if (draftLength !== undefined && draftLength > 0 && facts.drafter === null) {
     throw new InvalidOptionError(
-      `Expected \`draftLength\` to be 0, as this engine has no draft model, got ${draftLength}. ` +
+      `Expected \`draftLength\` to be 0, as this engine drafts nothing, got ${draftLength}. ` +
         'Give `draft` to createEngine(), or leave `draftLength` out.',
     );
   }
@@ -172,7 +153,7 @@ export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): Parsed
     ) ?? DEFAULT_MAX_NEW_TOKENS;
   return {
     maxNewTokens,
-    draftLength: draftLength ?? (facts.hasDraft ? DEFAULT_DRAFT_LENGTH : 0),
+    draftLength: draftLength ?? (facts.drafter === null ? 0 : DEFAULT_DRAFT_LENGTHS[facts.drafter]),
     sampling: samplingOptions(options, { vocabSize: facts.vocabSize, maxNewTokens }),
     ...stopOptions(options, facts),
     ...logprobsOptions(options),

@@ -1,4 +1,5 @@
 /** Plain, cloneable data of the public API. Units are in the names; definitions of the metrics: `docs/metrics.md`. */
+import type { Chat } from './chat_types.ts';
 
 /** Bytes of one model fetched so far. `totalBytes` is null while a server has not told a length. */
 export type LoadProgress = {
@@ -7,12 +8,27 @@ export type LoadProgress = {
   totalBytes: number | null;
 };
 
+/**
+ * Prompt lookup decoding (Saxena 2023): drafts are what followed the last tokens where they occurred before. Pays where
+ * output repeats input: summaries, edits, code. A round that finds nothing costs about a plain one, and counts as one.
+ */
+export type NgramDraft = {
+  method: 'ngram';
+  /** Fewest tokens that must match, 1 to 64. Default 2. */
+  minMatch?: number;
+  /** Most tokens that are compared, 1 to 64; of several matches the longest wins, then the most recent. Default 4. */
+  maxMatch?: number;
+};
+
 /** Options of both `createEngine`s (the worker-backed one of `foretoken`, the direct one of `foretoken/engine`). */
 export type EngineOptions = {
   /** Folder URL of the target model, in the Hugging Face layout (config.json, model.safetensors, tokenizer.json). */
   target: string;
-  /** Folder URL of the draft model, which must share the target's vocabulary; null (the default) for plain decoding. */
-  draft?: string | null;
+  /**
+   * Folder URL of the draft model, which must share the target's vocabulary; or `{ method: 'ngram' }` to look drafts up
+   * in the text so far, without a model; null (the default) for plain decoding.
+   */
+  draft?: string | NgramDraft | null;
   /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
   contextLength?: number;
   /**
@@ -47,7 +63,7 @@ export type GenerateOptions = {
    * `stop` strings end a request at any time.
    */
   minNewTokens?: number;
-  /** Draft tokens per round (k), 0 to 7; 0 decodes plainly. Default 3, or 0 without a draft model. */
+  /** Draft tokens per round (k), 0 to 7; 0 decodes plainly. Default 3 with a draft model, 5 with a lookup, else 0. */
   draftLength?: number;
   /** Divides the logits, 0 to 100; 0 (the default, and anything below 0.0001) takes the most likely token (greedy). */
   temperature?: number;
@@ -89,7 +105,14 @@ export type GenerateOptions = {
 };
 
 /** Natural logarithm of a probability under the model itself: before penalties, bias, temperature and filters. */
-export type Logprob = { token: number; logprob: number };
+export type Logprob = {
+  token: number;
+  logprob: number;
+  /** The token's own text as it stands inside a longer one; half a character shows as U+FFFD. Special tokens have theirs too. */
+  text: string;
+  /** Its UTF-8 bytes; null where a tokenizer of the caller's does not tell (half a character). */
+  bytes: number[] | null;
+};
 
 /** An emitted token, and the `topLogprobs` most likely ones in its place, descending; the emitted one need not be among them. */
 export type TokenLogprob = Logprob & { top: Logprob[] };
@@ -242,6 +265,8 @@ export type EngineInfo = {
   paddedRows: boolean;
   target: ModelInfo;
   draft: ModelInfo | null;
+  /** What proposes drafts; null for plain decoding. */
+  drafter: 'model' | 'ngram' | null;
   contextLength: number;
   dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
@@ -273,6 +298,8 @@ export type Engine = {
   readonly info: EngineInfo;
   /** Starts a request. A string is tokenised (with the model's BOS rule); token ids are taken as they are. */
   generate(prompt: string | readonly number[], options?: GenerateOptions): GenerateRun;
+  /** Conversations, through the model's chat template: `chat.completions.create` as in the `openai` package. */
+  readonly chat: Chat;
   /** Prometheus text exposition of the counters and gauges. */
   metrics(): Promise<string>;
   /** Measures c and v(1..8) on this device; waits its turn like a request. Takes about a second on a GPU. */
@@ -283,6 +310,7 @@ export type Engine = {
 
 /** The part of a tokenizer that `foretoken/engine` needs; tokenizer objects of transformers.js fit. */
 export type TokenizerLike = {
-  encode(text: string): number[];
+  /** A chat template writes its special tokens itself: its text comes with `add_special_tokens: false`. */
+  encode(text: string, options?: { add_special_tokens: boolean }): number[];
   decode(tokens: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 };

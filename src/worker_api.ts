@@ -4,6 +4,7 @@
  * A page says `hello` until it hears `ready`, then sends `open` with a MessagePort. Calls (comlink) and events (plain
  * messages) of that engine share this one port, so their order is kept; there is no port and no proxy per run.
  */
+import type { ChatPrompt, PlainChatMessage } from './chat_types.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
 import type {
   CostReport,
@@ -17,7 +18,7 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 2;
+export const workerProtocol = 3;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };
@@ -54,6 +55,7 @@ export type WorkerSession = {
   /** Starts a run; its rounds and its end arrive as events. */
   generate(request: GenerateRequest): void;
   abort(runId: number, message: string): void;
+  applyTemplate(messages: readonly PlainChatMessage[]): Promise<ChatPrompt>;
   metrics(): Promise<string>;
   measureCosts(options: { sampleCount?: number }): Promise<CostReport>;
   /** Aborts a load in progress, ends the runs, frees the GPU. */
@@ -161,6 +163,10 @@ export function createWorkerSession(createEngine: CreateEngine, post: (event: Se
 
     abort(runId, message) {
       runs.get(runId)?.abort(abortReason(message));
+    },
+
+    async applyTemplate(messages) {
+      return loadedEngine().chat.applyTemplate(messages);
     },
 
     async metrics() {

@@ -31,7 +31,13 @@ export const pack: Kernel = {
 const sources = { F32: 0, F16: 1, BF16: 2 } as const;
 
 /** Rows of a stored tensor, row-major. */
-export type StoredRows = { name: string; dtype: keyof typeof sources; data: Uint8Array };
+export type StoredRows = {
+  name: string;
+  dtype: keyof typeof sources;
+  data: Uint8Array;
+  /** Where `data` is not yet of `dtype`: it has this many rows of equal length, and `decode` makes some of them so. */
+  encoded?: { rows: number; decode(data: Uint8Array): Uint8Array };
+};
 
 /** Bytes of a tensor that lie on the GPU at once, on their way into the packed layout. */
 const sliceBytes = 8 * 2 ** 20;
@@ -67,7 +73,8 @@ export function createPacker(gpu: Gpu, tensorLimit: number): Packer {
 
   return {
     async pack(label, parts, inputSize, format) {
-      const rowsOf = ({ dtype, data }: StoredRows) => data.byteLength / bytesPerRow(dtype, inputSize);
+      const rowsOf = ({ dtype, data, encoded }: StoredRows) =>
+        encoded?.rows ?? data.byteLength / bytesPerRow(dtype, inputSize);
       const outputSize = parts.reduce((sum, part) => sum + rowsOf(part), 0);
       const { segments, segmentWords } = segmentsOf(inputSize, format);
       const words = packedWords({ outputSize, inputSize }, format);
@@ -85,8 +92,10 @@ export function createPacker(gpu: Gpu, tensorLimit: number): Packer {
         for (let row = 0; row < rows; row += sliceRows) {
           const count = Math.min(sliceRows, rows - row);
           const { queue } = gpu.device;
-          const { buffer: bytes, byteOffset } = part.data;
-          queue.writeBuffer(buffer, 0, bytes as ArrayBuffer, byteOffset + row * rowBytes, count * rowBytes);
+          const storedRowBytes = part.data.byteLength / rows;
+          const slice = part.data.subarray(row * storedRowBytes, (row + count) * storedRowBytes);
+          const bytes = part.encoded?.decode(slice) ?? slice;
+          queue.writeBuffer(buffer, 0, bytes.buffer as ArrayBuffer, bytes.byteOffset, count * rowBytes);
           const fields = [inputSize, count, firstRow + row, segments, segmentWords, tensor];
           queue.writeBuffer(params, 0, Uint32Array.from(fields));
           const grid = foldedGrid(Math.ceil((count * segments * segmentWords) / workgroupSize));

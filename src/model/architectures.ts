@@ -28,8 +28,32 @@ export type Architecture = {
   mayTurnPart: boolean;
   /** How layers with a sliding window are told. */
   window: 'none' | 'all' | 'use_sliding_window' | 'pattern';
-  /** Defaults of config.json that Hugging Face leaves out of the file when they hold. */
-  defaults: { tiedEmbeddings: boolean; headDim: number | null; ropeTheta: number };
+  /** Rotation of layers with a window: their own base (`rope_local_base_freq`), by default this; null: that of all layers. */
+  localRopeTheta: number | null;
+  /** Scores are divided by √`query_pre_attn_scalar`, by default this; null: by √head_dim. */
+  queryScalar: number | null;
+  /** What holds where config.json does not name it. */
+  defaults: Defaults;
+};
+
+type Defaults = {
+  tiedEmbeddings: boolean;
+  /** Null: hidden_size / num_attention_heads. */
+  headDim: number | null;
+  /** Null: as many as heads. */
+  kvHeadCount: number | null;
+  ropeTheta: number;
+  rmsNormEps: number;
+  slidingWindow: number | null;
+};
+
+const llamaDefaults: Defaults = {
+  tiedEmbeddings: false,
+  headDim: null,
+  kvHeadCount: null,
+  ropeTheta: 10_000,
+  rmsNormEps: 1e-6,
+  slidingWindow: null,
 };
 
 const llama: Architecture = {
@@ -46,7 +70,9 @@ const llama: Architecture = {
   fusedProjections: false,
   mayTurnPart: false,
   window: 'none',
-  defaults: { tiedEmbeddings: false, headDim: null, ropeTheta: 10_000 },
+  localRopeTheta: null,
+  queryScalar: null,
+  defaults: llamaDefaults,
 };
 
 export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
@@ -59,6 +85,7 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     outputBias: false,
     mayHaveMlpBias: false,
     window: 'all',
+    defaults: { ...llamaDefaults, kvHeadCount: 8, slidingWindow: 4096 },
   },
   qwen2: {
     ...llama,
@@ -68,6 +95,7 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     outputBias: false,
     mayHaveMlpBias: false,
     window: 'use_sliding_window',
+    defaults: { ...llamaDefaults, kvHeadCount: 32, slidingWindow: 4096 },
   },
   qwen3: {
     ...llama,
@@ -76,7 +104,7 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     mayHaveMlpBias: false,
     qkNorm: 'head',
     window: 'use_sliding_window',
-    defaults: { tiedEmbeddings: false, headDim: 128, ropeTheta: 10_000 },
+    defaults: { ...llamaDefaults, headDim: 128, kvHeadCount: 32, slidingWindow: 4096 },
   },
   gemma3: {
     ...llama,
@@ -89,7 +117,16 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     scalesEmbedding: true,
     activation: 'gelu_tanh',
     window: 'pattern',
-    defaults: { tiedEmbeddings: true, headDim: 256, ropeTheta: 1_000_000 },
+    localRopeTheta: 10_000,
+    queryScalar: 256,
+    defaults: {
+      tiedEmbeddings: true,
+      headDim: 256,
+      kvHeadCount: 4,
+      ropeTheta: 1_000_000,
+      rmsNormEps: 1e-6,
+      slidingWindow: 4096,
+    },
   },
   phi3: {
     ...llama,
@@ -101,6 +138,7 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     fusedProjections: true,
     mayTurnPart: true,
     window: 'all',
+    defaults: { ...llamaDefaults, rmsNormEps: 1e-5 },
   },
   olmo2: {
     ...llama,
@@ -109,5 +147,6 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     mayHaveMlpBias: false,
     qkNorm: 'full',
     norms: 'after',
+    defaults: { ...llamaDefaults, rmsNormEps: 1e-5 },
   },
 };

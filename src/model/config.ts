@@ -48,6 +48,7 @@ const MAX_HEAD_COUNT = 1024;
 const MAX_HEAD_DIM = 1024;
 const MAX_VOCAB_SIZE = 2 ** 22;
 const MAX_CONTEXT_LENGTH = 2 ** 25;
+const MAX_WINDOW = 2 ** 31;
 
 type Json = Record<string, unknown>;
 
@@ -63,8 +64,11 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
   const ffnSize = integer('intermediate_size', MAX_FFN_SIZE);
   const layerCount = integer('num_hidden_layers', MAX_LAYER_COUNT);
   const headCount = integer('num_attention_heads', MAX_HEAD_COUNT);
-  const kvHeadCount = integer('num_key_value_heads', MAX_HEAD_COUNT, headCount);
-  const { headDim: usualHeadDim, tiedEmbeddings, ropeTheta } = architecture.defaults;
+  const { defaults, queryScalar } = architecture;
+  // Where a family has a default, null means as many as heads, and leaving it out means the default.
+  const usualKvHeadCount = json.num_key_value_heads === undefined ? defaults.kvHeadCount : null;
+  const kvHeadCount = integer('num_key_value_heads', MAX_HEAD_COUNT, usualKvHeadCount ?? headCount);
+  const usualHeadDim = defaults.headDim;
   if (isNullish(json.head_dim) && usualHeadDim === null && hiddenSize % headCount !== 0) {
     throw formatError(
       file,
@@ -93,7 +97,8 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
     json,
     headDim,
     maxContextLength: integer('max_position_embeddings', MAX_CONTEXT_LENGTH),
-    defaultTheta: ropeTheta,
+    defaultTheta: defaults.ropeTheta,
+    defaultLocalTheta: architecture.localRopeTheta,
     formatError: (expected, got) => formatError(file, expected, got),
     unsupported: (option, got, supported) => unsupported(file, option, got, supported),
   });
@@ -115,12 +120,13 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
     headDim,
     vocabSize,
     maxContextLength,
-    rmsNormEps: readPositive(json, 'rms_norm_eps', 1e-6, file),
+    rmsNormEps: readPositive(json, 'rms_norm_eps', defaults.rmsNormEps, file),
     embeddingScale: architecture.scalesEmbedding ? Math.sqrt(hiddenSize) : 1,
-    attentionScale: readPositive(json, 'query_pre_attn_scalar', headDim, file) ** -0.5,
+    attentionScale:
+      (queryScalar === null ? headDim : readPositive(json, 'query_pre_attn_scalar', queryScalar, file)) ** -0.5,
     ropes: { full, sliding },
     windows: readWindows(json, architecture, layerCount, file),
-    tiedEmbeddings: readBoolean(json, 'tie_word_embeddings', tiedEmbeddings, file),
+    tiedEmbeddings: readBoolean(json, 'tie_word_embeddings', defaults.tiedEmbeddings, file),
     attentionBias: architecture.qkvBias === 'attention_bias' ? biased : architecture.qkvBias,
     attentionOutputBias: architecture.outputBias === 'attention_bias' ? biased : architecture.outputBias,
     mlpBias: architecture.mayHaveMlpBias && readBoolean(json, 'mlp_bias', false, file),
@@ -191,42 +197,53 @@ function refuseUnsupported(json: Json, { activation, mayTurnPart }: Architecture
 }
 
 /** Which layers see a window only: by `layer_types` where the file has it, else as the family does. */
-function readWindows(json: Json, { window }: Architecture, layerCount: number, file: string): (number | null)[] {
+function readWindows(json: Json, architecture: Architecture, layerCount: number, file: string): (number | null)[] {
   const { layer_types: layerTypes } = json;
-  const size = isNullish(json.sliding_window) ? null : readInteger(json, 'sliding_window', 2 ** 31, undefined, file);
-  const inUse = window !== 'use_sliding_window' || readBoolean(json, 'use_sliding_window', false, file);
-  if (!isNullish(layerTypes)) {
-    if (!Array.isArray(layerTypes) || layerTypes.length !== layerCount) {
-      throw formatError(file, `layer_types must be a list of ${layerCount} layers`, layerTypes);
+  const size = readWindowSize(json, architecture, file);
+  if (isNullish(layerTypes)) return usualWindows(json, architecture, layerCount, size, file);
+  if (!Array.isArray(layerTypes) || layerTypes.length !== layerCount) {
+    throw formatError(file, `layer_types must be a list of ${layerCount} layers`, layerTypes);
+  }
+  const mayMix = architecture.window === 'use_sliding_window' || architecture.window === 'pattern';
+  const supported = mayMix || size === null ? ['full_attention'] : [];
+  if (mayMix || size !== null) supported.push('sliding_attention');
+  return layerTypes.map((type) => {
+    if (!supported.includes(type)) {
+      throw unsupported(file, 'layer_types', layerTypes, supported.map((name) => `"${name}"`).join(' and '));
     }
-    return layerTypes.map((type) => {
-      if (type === 'full_attention') return null;
-      if (type !== 'sliding_attention' || window === 'none') {
-        throw unsupported(
-          file,
-          'layer_types',
-          layerTypes,
-          window === 'none' ? '"full_attention"' : '"full_attention" and "sliding_attention"',
-        );
-      }
-      if (size === null) throw formatError(file, 'sliding_window must be a number where layer_types names it', null);
-      return size;
-    });
-  }
-  const layers = Array.from({ length: layerCount }, (_, layer) => layer);
-  if (size === null || !inUse) return layers.map(() => null);
-  if (window === 'none') throw unsupported(file, 'sliding_window', size, 'null (full attention)');
-  if (window === 'use_sliding_window') {
-    const first = isNullish(json.max_window_layers) ? layerCount : readCount(json, 'max_window_layers', file);
-    return layers.map((layer) => (layer >= first ? size : null));
-  }
-  if (window === 'all') return layers.map(() => size);
-  const pattern = readInteger(json, 'sliding_window_pattern', MAX_LAYER_COUNT, 6, file);
-  return layers.map((layer) => ((layer + 1) % pattern === 0 ? null : size));
+    if (type === 'full_attention') return null;
+    if (size === null) throw formatError(file, 'sliding_window must be in use where layer_types names it', null);
+    return size;
+  });
 }
 
-function readCount(json: Json, key: string, file: string): number {
-  return json[key] === 0 ? 0 : readInteger(json, key, MAX_LAYER_COUNT, undefined, file);
+function readWindowSize(json: Json, { window, defaults }: Architecture, file: string): number | null {
+  if (window === 'use_sliding_window' && !readBoolean(json, 'use_sliding_window', false, file)) return null;
+  // Null switches windows off, leaving it out does not.
+  if (json.sliding_window === null) return null;
+  if (json.sliding_window === undefined && defaults.slidingWindow === null) return null;
+  const size = readInteger(json, 'sliding_window', MAX_WINDOW, defaults.slidingWindow ?? undefined, file);
+  if (window === 'none') throw unsupported(file, 'sliding_window', size, 'null (full attention)');
+  return size;
+}
+
+function usualWindows(
+  json: Json,
+  { window }: Architecture,
+  layerCount: number,
+  size: number | null,
+  file: string,
+): (number | null)[] {
+  const layers = Array.from({ length: layerCount }, (_, layer) => layer);
+  if (window === 'use_sliding_window' && size !== null) {
+    const first = json.max_window_layers === 0 ? 0 : readInteger(json, 'max_window_layers', MAX_LAYER_COUNT, 28, file);
+    return layers.map((layer) => (layer >= first ? size : null));
+  }
+  if (window === 'pattern') {
+    const pattern = readInteger(json, 'sliding_window_pattern', MAX_LAYER_COUNT, 6, file);
+    return layers.map((layer) => ((layer + 1) % pattern === 0 ? null : size));
+  }
+  return layers.map(() => size);
 }
 
 function refuseOtherThan(json: Json, key: string, only: unknown, file: string): void {

@@ -68,36 +68,37 @@ export type RopeReader = {
   headDim: number;
   maxContextLength: number;
   defaultTheta: number;
+  /** Base of the layers with a window, where they have one of their own. */
+  defaultLocalTheta: number | null;
   /** @throws ModelFormatError */
   formatError: (expected: string, got: unknown) => ModelFormatError;
   /** @throws UnsupportedModelError */
   unsupported: (option: string, got: unknown, supported: string) => UnsupportedModelError;
 };
 
-/** The rotation of full-attention layers, the one of sliding-window layers, and the context that they are good for. */
+/**
+ * The rotation of full-attention layers, the one of sliding-window layers, and the context that they are good for.
+ * `rope_parameters` is the newer name of `rope_scaling`, holds the theta too, and may hold one object per layer type.
+ */
 export function parseRopes(reader: RopeReader): { full: RopeConfig; sliding: RopeConfig; maxContextLength: number } {
-  const { json, defaultTheta } = reader;
+  const { json, defaultTheta, defaultLocalTheta } = reader;
   const theta = positive(reader, json, 'rope_theta', defaultTheta);
-  const scalings = [json.rope_parameters, json.rope_scaling].filter((value) => value !== undefined && value !== null);
-  for (const scaling of scalings) {
-    if (!isRecord(scaling)) throw reader.formatError('rope_scaling must be an object or null', scaling);
-  }
-  const [parameters = {}] = scalings as Json[];
-  const byLayerType = isRecord(parameters.full_attention) || isRecord(parameters.sliding_attention);
-  if (byLayerType) {
-    const full = parseRope(reader, recordOr(parameters.full_attention), theta);
-    const sliding = parseRope(reader, recordOr(parameters.sliding_attention), theta);
-    return { full: full.rope, sliding: sliding.rope, maxContextLength: full.maxContextLength };
-  }
-  const full = parseRope(reader, parameters, theta);
+  const [scaling, parameters] = ['rope_scaling', 'rope_parameters'].map((key) => {
+    const value = json[key] ?? {};
+    if (!isRecord(value)) throw reader.formatError(`${key} must be an object or null`, value);
+    return value;
+  }) as [Json, Json];
+  const { full_attention: fullType, sliding_attention: slidingType } = parameters;
+  const isByLayerType = isRecord(fullType) || isRecord(slidingType);
+  const unscaled = isByLayerType ? recordOr(fullType) : Object.keys(scaling).length === 0 ? parameters : {};
+  const full = parseRope(reader, { ...unscaled, ...scaling }, theta);
+  const { maxContextLength } = full;
+  if (!isByLayerType && defaultLocalTheta === null) return { full: full.rope, sliding: full.rope, maxContextLength };
   // Gemma 3 turns its windowed layers faster, unscaled.
-  const localTheta = json.rope_local_base_freq;
-  if (localTheta === undefined || localTheta === null) {
-    return { full: full.rope, sliding: full.rope, maxContextLength: full.maxContextLength };
-  }
-  const local = positive(reader, json, 'rope_local_base_freq', theta);
-  const sliding: RopeConfig = { theta: local, rotaryDim: full.rope.rotaryDim, scaling: { type: 'none' } };
-  return { full: full.rope, sliding, maxContextLength: full.maxContextLength };
+  const localTheta =
+    defaultLocalTheta === null ? theta : positive(reader, json, 'rope_local_base_freq', defaultLocalTheta);
+  const sliding = parseRope(reader, recordOr(slidingType), localTheta);
+  return { full: full.rope, sliding: sliding.rope, maxContextLength };
 }
 
 function parseRope(
@@ -126,6 +127,10 @@ function parseScaling(
   // `type` is the older name of `rope_type`.
   const type = parameters.rope_type ?? parameters.type ?? 'default';
   const number = (key: string, fallback?: number) => positive(reader, parameters, key, fallback);
+  const originalContextLength = () => {
+    const holder = isNullish(json.original_max_position_embeddings) ? parameters : json;
+    return positive(reader, holder, 'original_max_position_embeddings');
+  };
   switch (type) {
     case 'default':
       if (number('factor', 1) !== 1)
@@ -139,7 +144,7 @@ function parseScaling(
         factor: number('factor'),
         lowFreqFactor: number('low_freq_factor'),
         highFreqFactor: number('high_freq_factor'),
-        originalContextLength: number('original_max_position_embeddings'),
+        originalContextLength: originalContextLength(),
       };
       if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
         throw reader.formatError('high_freq_factor must be above low_freq_factor', scaling.highFreqFactor);
@@ -148,8 +153,7 @@ function parseScaling(
     }
     case 'longrope':
     case 'su': {
-      const holder = isNullish(json.original_max_position_embeddings) ? parameters : json;
-      const original = positive(reader, holder, 'original_max_position_embeddings', maxContextLength);
+      const original = originalContextLength();
       const factors = parameters.short_factor;
       const isList = Array.isArray(factors) && factors.every((x) => typeof x === 'number' && x > 0 && x < Infinity);
       if (!isList || factors.length !== rotaryDim / 2) {

@@ -79,6 +79,19 @@ export function parseSafetensors(file: Uint8Array, name: string): ReadonlyMap<st
   return tensors;
 }
 
+/**
+ * A view keeps its whole file in memory: where much of the file is of no use, copies of the tensors let it go.
+ * @param tensors views into one file of `fileBytes`
+ */
+export function releaseRest<T extends StoredTensor>(
+  tensors: ReadonlyMap<string, T>,
+  fileBytes: number,
+): ReadonlyMap<string, T> {
+  const usedBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.length, 0);
+  if (fileBytes - usedBytes <= fileBytes / 16) return tensors;
+  return new Map([...tensors].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
+}
+
 function parseHeader(bytes: Uint8Array, fail: (fault: string) => never): Entry[] {
   let text = '';
   let header: unknown;

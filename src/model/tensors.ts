@@ -74,23 +74,42 @@ export function tensorShapes(config: ModelConfig): ReadonlyMap<string, readonly 
   return shapes;
 }
 
-/** Holds `model.safetensors` against the config; returns exactly the tensors that the model needs. */
+/** Holds the names of a model's tensors against the config: none of them missing, none that would change the model. */
+export function checkTensorNames(
+  config: ModelConfig,
+  names: Pick<ReadonlyMap<string, unknown>, 'has' | 'keys'>,
+  file: string,
+): void {
+  const shapes = tensorShapes(config);
+  for (const name of shapes.keys()) {
+    if (names.has(name)) continue;
+    const hint = name === 'lm_head.weight' ? ', or tie_word_embeddings should be true' : '';
+    throw new ModelFormatError(
+      `${file}: tensor ${name} is missing, which config.json implies. The files belong to different models, or the ` +
+        `download is incomplete${hint}.`,
+    );
+  }
+  for (const name of names.keys()) {
+    // To ignore a bias, a norm or a layer would silently compute another model. Parts outside the model are no matter.
+    if (!shapes.has(name) && /^(model|lm_head)\./.test(name) && !isHarmless(name)) {
+      throw new ModelFormatError(
+        `${file}: tensor ${JSON.stringify(name.slice(0, 120))} has no place in the model that config.json describes. ` +
+          'The files belong to different models, or config.json lacks the option that announces it.',
+      );
+    }
+  }
+}
+
+/** Holds the weights against the config; returns exactly the tensors that the model needs. */
 export function checkTensors(
   config: ModelConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
   file: string,
 ): ReadonlyMap<string, Tensor> {
-  const shapes = tensorShapes(config);
+  checkTensorNames(config, tensors, file);
   const checked = new Map<string, Tensor>();
-  for (const [name, shape] of shapes) {
-    const tensor = tensors.get(name);
-    if (!tensor) {
-      const hint = name === 'lm_head.weight' ? ', or tie_word_embeddings should be true' : '';
-      throw new ModelFormatError(
-        `${file}: tensor ${name} is missing, which config.json implies. The files belong to different models, or the ` +
-          `download is incomplete${hint}.`,
-      );
-    }
+  for (const [name, shape] of tensorShapes(config)) {
+    const tensor = tensors.get(name) as StoredTensor;
     if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
       throw new ModelFormatError(
         `${file}: tensor ${name} has the shape [${tensor.shape.join(', ')}], expected [${shape.join(', ')}] by ` +
@@ -103,15 +122,6 @@ export function checkTensors(
       );
     }
     checked.set(name, { dtype: tensor.dtype, shape: tensor.shape, data: tensor.data });
-  }
-  for (const name of tensors.keys()) {
-    // To ignore a bias, a norm or a layer would silently compute another model. Parts outside the model are no matter.
-    if (!checked.has(name) && /^(model|lm_head)\./.test(name) && !isHarmless(name)) {
-      throw new ModelFormatError(
-        `${file}: tensor ${JSON.stringify(name.slice(0, 120))} has no place in the model that config.json describes. ` +
-          'The files belong to different models, or config.json lacks the option that announces it.',
-      );
-    }
   }
   return checked;
 }

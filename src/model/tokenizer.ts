@@ -2,6 +2,7 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { InvalidOptionError, ModelFormatError, UnsupportedModelError } from '../errors.ts';
 import type { TokenizerLike } from '../types.ts';
 import { createTextStream, type TextStream } from './text_stream.ts';
+import { byteFallbackBytes, byteLevelBytes, createPieceReader, type TokenPiece } from './token_pieces.ts';
 
 export type { TextStream } from './text_stream.ts';
 
@@ -14,6 +15,8 @@ export type Tokenizer = {
   hasTable: boolean;
   /** With the model's rule for the beginning-of-sequence token (BOS), and never with two of them. */
   encode(text: string): number[];
+  /** For the text of a chat template, which writes its special tokens itself: nothing is added. */
+  encodeRendered(text: string): number[];
   /** Special tokens and ids without a token are skipped, as in the reference implementation. Never "cleans up" spaces. */
   decode(tokens: readonly number[]): string;
   idOf(token: string): number | undefined;
@@ -21,6 +24,8 @@ export type Tokenizer = {
   tokenOf(id: number): string | undefined;
   /** Text of one token alone, special tokens included; empty for an id without a token. */
   textOf(id: number): string;
+  /** One token as it stands inside a text. */
+  pieceOf(id: number): TokenPiece;
   createTextStream(): TextStream;
 };
 
@@ -50,15 +55,23 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     if (audible.length === 0) return '';
     return hub.decode(audible, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   };
+  const decodeAll = (tokens: readonly number[]) => {
+    const known = tokens.filter((id) => table[id]);
+    return known.length === 0 ? '' : hub.decode(known, { clean_up_tokenization_spaces: false });
+  };
+  const isByteLevel = hasByteLevelDecoder(checked.json.decoder);
+  const bytesOf = (id: number) => byteFallbackBytes(table[id]!) ?? (isByteLevel ? byteLevelBytes(table[id]!) : null);
   return {
     vocabSize: table.length,
     baseVocabSize: checked.baseVocabSize,
     hasTable: true,
     encode: createEncoder(hub, config, fail),
+    encodeRendered: (text) => encodeIds(hub, text, false).filter((id) => id !== undefined),
     decode,
     idOf: (token) => hub.token_to_id(token),
     tokenOf: (id) => table[id],
-    textOf: (id) => (table[id] ? hub.decode([id], { clean_up_tokenization_spaces: false }) : ''),
+    textOf: (id) => decodeAll([id]),
+    pieceOf: createPieceReader(decodeAll, encodeIds(hub, 'a', false).at(-1), bytesOf),
     createTextStream: () => createTextStream(decode, isSilent),
   };
 }
@@ -80,6 +93,8 @@ export function wrapTokenizer(tokenizer: TokenizerLike, vocabSize: number): Toke
     });
   };
   const decode = (tokens: readonly number[]) => decodeWith(tokens, true);
+  const decodeAll = (tokens: readonly number[]) => decodeWith(tokens, false);
+  let pieceOf: ReturnType<typeof createPieceReader> | undefined; // made when it is needed: it tries the tokenizer out
   const silence = new Map<number, boolean>();
   const isSilent = (id: number) => {
     let silent = silence.get(id);
@@ -89,24 +104,30 @@ export function wrapTokenizer(tokenizer: TokenizerLike, vocabSize: number): Toke
     }
     return silent;
   };
+  const checkIds = (ids: unknown): number[] => {
+    if (!Array.isArray(ids) || !ids.every((id) => Number.isSafeInteger(id) && id >= 0 && id < vocabSize)) {
+      throw new InvalidOptionError(
+        `Expected tokenizer.encode(text) to return an array of ids from 0 to ${vocabSize - 1}, got ` +
+          `${typeof ids} ${String(ids).slice(0, 80)}. Pass the tokenizer that belongs to the model.`,
+      );
+    }
+    return ids as number[];
+  };
+  const encodeRendered = (text: string) => checkIds(tokenizer.encode(text, { add_special_tokens: false }));
   return {
     vocabSize,
     baseVocabSize: vocabSize,
     hasTable: false,
-    encode(text) {
-      const ids: unknown = tokenizer.encode(text);
-      if (!Array.isArray(ids) || !ids.every((id) => Number.isSafeInteger(id) && id >= 0 && id < vocabSize)) {
-        throw new InvalidOptionError(
-          `Expected tokenizer.encode(text) to return an array of ids from 0 to ${vocabSize - 1}, got ` +
-            `${typeof ids} ${String(ids).slice(0, 80)}. Pass the tokenizer that belongs to the model.`,
-        );
-      }
-      return ids as number[];
-    },
+    encode: (text) => checkIds(tokenizer.encode(text)),
+    encodeRendered,
     decode,
     idOf: () => undefined,
     tokenOf: () => undefined,
     textOf: (id) => decodeWith([id], false),
+    pieceOf(id) {
+      pieceOf ??= createPieceReader(decodeAll, encodeRendered('a').at(-1), () => null);
+      return pieceOf(id);
+    },
     createTextStream: () => createTextStream(decode, isSilent),
   };
 }
@@ -140,6 +161,13 @@ function createEncoder(hub: HubTokenizer, config: TokenizerConfig, fail: (fault:
     const body = leadIsBos ? ids.slice(1) : ids;
     return wantsBos && body[0] !== bos ? [bos as number, ...body] : body;
   };
+}
+
+/** `ByteLevel`, alone or in a sequence: tokens are then written in characters that stand for bytes. */
+function hasByteLevelDecoder(decoder: unknown): boolean {
+  if (!isRecord(decoder)) return false;
+  if (decoder.type === 'ByteLevel') return true;
+  return Array.isArray(decoder.decoders) && decoder.decoders.some(hasByteLevelDecoder);
 }
 
 function encodeIds(hub: HubTokenizer, text: string, addSpecialTokens: boolean): (number | undefined)[] {

@@ -1,12 +1,12 @@
 import { ModelFormatError } from '../errors.ts';
 import { createStorageFrom } from '../gpu/buffers.ts';
 import { checkBindingSize, type Gpu } from '../gpu/device.ts';
-import { createPacker } from '../kernels/pack.ts';
+import { createPacker, type StoredRows } from '../kernels/pack.ts';
 import { type PackedMatrix, packedWords, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
-import { toFloat32 } from './float16.ts';
+import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
 import type { ModelFiles } from './load.ts';
-import type { Tensor } from './safetensors.ts';
+import { toFloat32, type WeightTensor } from './stored_values.ts';
 import { normNames } from './tensors.ts';
 
 /** A linear layer: weight (N, K) and, where the model has one, bias (N,). */
@@ -61,13 +61,13 @@ export async function uploadWeights(
   formats: WeightFormats,
 ): Promise<Weights> {
   const bytesBefore = gpu.bytes;
-  const tensor = (name: string) => tensors.get(name) as Tensor;
+  const tensor = (name: string) => tensors.get(name) as WeightTensor;
   const packer = createPacker(gpu, tensors.size + 1);
 
   const matrix = (names: readonly string[], inputSize: number, format: WeightFormat): Promise<PackedMatrix> =>
     packer.pack(
       `${label} ${names.join('+')}`,
-      names.map((name) => ({ name, dtype: tensor(name).dtype, data: tensor(name).data })),
+      names.map((name) => storedRows(name, tensor(name))),
       inputSize,
       format,
     );
@@ -132,6 +132,13 @@ export async function uploadWeights(
     parameterCount: parameterCount(config, tensors),
     sizeBytes: gpu.bytes - bytesBefore,
   };
+}
+
+/** Blocks are decoded a slice of rows at a time: as float32, from which the packed formats are rounded once. */
+function storedRows(name: string, { dtype, shape, data }: WeightTensor): StoredRows {
+  if (!isBlockDtype(dtype)) return { name, dtype, data };
+  const decode = (rows: Uint8Array) => new Uint8Array(dequantizeBlocks(dtype, rows).buffer);
+  return { name, dtype: 'F32', data, encoded: { rows: shape[0] as number, decode } };
 }
 
 function parameterCount(config: ModelConfig, tensors: ModelFiles['tensors']): number {

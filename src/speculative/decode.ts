@@ -1,8 +1,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
-import type { TokenLogprob } from '../types.ts';
-import { LOGPROBS_BYTES, parseLogprobs } from './logprobs.ts';
+import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
 import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
 import { encodePrefill, encodeRound, prefillChunks, type RoundMode, type RoundPlan } from './round.ts';
 import { samplingMode } from './sampler.ts';
@@ -33,7 +32,7 @@ export type DecodeRequest = SequenceStart & {
 export async function decode(
   decoder: Decoder,
   request: DecodeRequest,
-  onRecord: (record: EmittedRecord, logprobs: TokenLogprob[] | null) => void,
+  onRecord: (record: EmittedRecord, logprobs: TokenIdLogprob[] | null) => void,
   isCancelled: () => boolean,
 ): Promise<void> {
   const { gpu, plan, sequences, ring, roundsInFlight } = decoder;

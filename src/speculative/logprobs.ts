@@ -1,8 +1,12 @@
 /** The log-probabilities that logprobs.wgsl leaves behind the record of a round. */
 import { DeviceError } from '../errors.ts';
 import { MAX_TOP_LOGPROBS } from '../sampling_options.ts';
-import type { Logprob, TokenLogprob } from '../types.ts';
+import type { Logprob } from '../types.ts';
 import { type EmittedRecord, RECORD_TOKENS } from './record.ts';
+
+/** What the GPU knows of a token; the tokenizer adds its text. */
+type IdLogprob = Pick<Logprob, 'token' | 'logprob'>;
+export type TokenIdLogprob = IdLogprob & { top: IdLogprob[] };
 
 /** Words of a row: the emitted token's logprob, the ids of the most likely tokens, their logprobs. */
 export const LOGPROBS_ROW_WORDS = 1 + 2 * MAX_TOP_LOGPROBS;
@@ -21,7 +25,7 @@ export function parseLogprobs(
   words: Uint32Array,
   { tokens, nonFinite }: EmittedRecord,
   topCount: number,
-): TokenLogprob[] {
+): TokenIdLogprob[] {
   if (words.byteLength !== LOGPROBS_BYTES) {
     throw new DeviceError(`Expected logprobs of ${LOGPROBS_BYTES} bytes, got ${words.byteLength}.`);
   }
@@ -34,7 +38,7 @@ export function parseLogprobs(
       if (Number.isFinite(logprob) && logprob <= TOLERANCE) return Math.min(logprob, 0);
       throw impossibleLogprob(row, index, 'a finite number, at most 0', logprob);
     };
-    const top: Logprob[] = [];
+    const top: IdLogprob[] = [];
     for (let rank = 0; rank < topCount; rank += 1) {
       const id = words[start + 1 + rank]!;
       if (id === NO_TOKEN) break;

@@ -4,6 +4,7 @@ import type { ParsedGenerateOptions } from '../options.ts';
 import { createRun, type RunControl } from '../run.ts';
 import type { FinishReason, GenerateResult, Round, TokenLogprob } from '../types.ts';
 import { type Decoder, decode } from './decode.ts';
+import type { TokenIdLogprob } from './logprobs.ts';
 import { addRequest, addRound, type Metrics } from './metrics.ts';
 import { cutRecord, type EmittedRecord } from './record.ts';
 import { addRecord, createRequestCounters, metaInfo, requestStats, roundStats } from './stats.ts';
@@ -106,7 +107,13 @@ export function createRequest(
     return { pieces, matched: null };
   };
 
-  const onRecord = (record: EmittedRecord, recordLogprobs: TokenLogprob[] | null): void => {
+  const withTexts = (entry: TokenIdLogprob): TokenLogprob => ({
+    ...entry,
+    ...tokenizer.pieceOf(entry.token),
+    top: entry.top.map((other) => ({ ...other, ...tokenizer.pieceOf(other.token) })),
+  });
+
+  const onRecord = (record: EmittedRecord, recordLogprobs: TokenIdLogprob[] | null): void => {
     if (record.nonFinite) {
       fail(
         new NonFiniteLogitsError(
@@ -125,7 +132,7 @@ export function createRequest(
       text: pieces.join(''),
       tokens: emitted.tokens,
       pieces,
-      ...(recordLogprobs !== null && { logprobs: recordLogprobs.slice(0, emitted.tokens.length) }),
+      ...(recordLogprobs !== null && { logprobs: recordLogprobs.slice(0, emitted.tokens.length).map(withTexts) }),
       stats: roundStats(emitted, now - lastRecordAt),
     };
     firstTokenAt ??= now;

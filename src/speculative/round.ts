@@ -1,3 +1,4 @@
+import type { NgramOptions } from '../draft_options.ts';
 import { createStorage } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
@@ -47,9 +48,6 @@ export type RoundPlan = {
   record: GPUBuffer; // RoundRecord
   recordLogprobs: GPUBuffer; // (8, 41) u32
 };
-
-/** Prompt lookup: tokens at the end that must occur earlier, and how many of them are compared. */
-export type NgramOptions = { shortest: number; longest: number };
 
 /** What of a request decides which steps are encoded. */
 export type RoundMode = { sampling: SamplingMode; logprobs: boolean };
@@ -136,7 +134,7 @@ export function encodeRound(
   mode: RoundMode,
 ): void {
   const shape = (rows: number): PassShape => ({ rows, blocks: blocksOf(plan.target, lengthBound + k) });
-  if (plan.ngram !== null) encodeStep(pass, plan.ngram[k] as Step, shape(1));
+  if (plan.ngram !== null && k > 0) encodeStep(pass, plan.ngram[k] as Step, shape(1));
   else
     for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1), mode.sampling);
   encodeVerify(pass, plan, k, shape(k + 1), mode.sampling);

@@ -41,6 +41,7 @@ export function samplingMode(sampling: ParsedSampling): SamplingMode {
 
 /** One model's way from logits to tokens. */
 export type Sampler = {
+  vocabSize: number;
   sampled: GPUBuffer; // (8,) u32: a token per output row, or NO_TOKEN
   warped: GPUBuffer; // (8, V) f32
   distributions: GPUBuffer; // (8, 4) f32
@@ -56,7 +57,7 @@ export async function createSampler(
   gpu: Gpu,
   label: string,
   { rows, logits, vocabSize }: Forward,
-  { state, adjustments }: Sequences,
+  { state, adjustments, vocabSize: adjustedTokens }: Sequences,
 ): Promise<Sampler> {
   const warped = createStorage(gpu, `${label} warped`, maxRows * vocabSize * 4);
   const distributions = createStorage(gpu, `${label} distributions`, maxRows * 16);
@@ -64,7 +65,7 @@ export async function createSampler(
   const sampled = createStorage(gpu, `${label} sampled`, maxRows * 4);
   const firstRows = { vocabSize, firstRow: 0, rowStride: 1 };
   const [warp, threshold, highest, highestWarped, shared, fold] = await Promise.all([
-    warpStep(gpu, { rows, state, logits, adjustments, warped }, firstRows),
+    warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...firstRows, adjustedTokens }),
     thresholdStep(gpu, { rows, state, warped, distributions }, firstRows),
     argmaxStep(gpu, { rows, logits, candidates }, { vocabSize }),
     argmaxStep(gpu, { rows, logits: warped, candidates }, { vocabSize }),
@@ -72,6 +73,7 @@ export async function createSampler(
     argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }),
   ]);
   return {
+    vocabSize,
     sampled,
     warped,
     distributions,
@@ -90,14 +92,14 @@ export async function createSampler(
 export function createDraftSteps(
   gpu: Gpu,
   { rows, logits, vocabSize }: Forward,
-  { state, adjustments }: Sequences,
+  { state, adjustments, vocabSize: adjustedTokens }: Sequences,
   { warped, distributions, candidates, fold }: Sampler,
 ): Promise<Step[][]> {
   const stepOf = async (firstRow: number): Promise<Step[]> => {
     const row = { vocabSize, firstRow, rowStride: 1 };
     return [
       ...(await Promise.all([
-        warpStep(gpu, { rows, state, logits, adjustments, warped }, row),
+        warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...row, adjustedTokens }),
         thresholdStep(gpu, { rows, state, warped, distributions }, row),
         sampleStep(gpu, { rows, state, warped, distributions, candidates }, { ...row, noise: 'draft' }),
       ])),
@@ -112,11 +114,11 @@ export async function createRejection(
   gpu: Gpu,
   target: Sampler,
   draft: Sampler | null,
-  { state, vocabSize }: Sequences,
+  { state }: Sequences,
   { slot, pointDraft }: { slot: number; pointDraft: boolean },
 ): Promise<Step[]> {
   // Without a draft model nothing is read from the draft's side, but the bindings must be there.
-  const { warped, distributions } = draft ?? target;
+  const { warped, distributions, vocabSize: draftVocabSize } = draft ?? target;
   const buffers = {
     state,
     targetWarped: target.warped,
@@ -127,8 +129,9 @@ export async function createRejection(
   const shape = {
     slot,
     sequences: 1,
-    targetVocabSize: vocabSize,
-    draftVocabSize: vocabSize,
+    targetVocabSize: target.vocabSize,
+    // Vocabularies of one tokenizer may be padded differently. A draft beyond the target's is never accepted.
+    draftVocabSize,
     targetStride: 0,
     draftStride: 0,
     pointDraft,

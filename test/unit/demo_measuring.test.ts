@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { runBench } from '../../demo/bench.ts';
 import { benchMarkdown } from '../../demo/bench_report.ts';
 import { runRace } from '../../demo/race.ts';
+import { createChat } from '../../src/chat.ts';
 import type { Engine, EngineInfo, GenerateOptions, GenerateResult, ModelInfo, Round } from '../../src/types.ts';
 
 const model = (name: string, dispatchesPerPass: number): ModelInfo => ({
@@ -29,6 +30,7 @@ const info: EngineInfo = {
   draft: model('draft', 10),
   contextLength: 64,
   dtype: 'f16',
+  drafter: 'model',
   roundsInFlight: 2,
   dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,
@@ -82,6 +84,12 @@ function scriptedEngine({ tokens = () => [1, 2, 3, 4, 5, 6, 7, 8, 9], speed = ()
         },
       };
     },
+    chat: createChat({
+      modelName: 'm',
+      info,
+      generate: () => engine.generate(''),
+      applyTemplate: async () => ({ text: '', tokens: [] }),
+    }),
     metrics: async () => '',
     measureCosts: async () => ({
       targetStepMs: 10,
@@ -149,6 +157,15 @@ describe('bench', () => {
     expect(markdown).toContain('## foretoken bench: Acme One');
     expect(markdown).toContain('| 7 | 17.0 | 0.0 % | 1.70× |');
     expect(markdown).toContain('| dispatches per round, k = 0..7 | 42, 53, 64, 75, 86, 97, 108, 119 |');
+  });
+
+  it('reports the median speed, and the median distance of the runs from it', async () => {
+    // Timed runs with k = 0 of one prompt: calls 8, 23 and 24 (the order turns); 10, 14 and 11 tokens/s.
+    const { engine, calls } = scriptedEngine({ speed: (k, call) => (k === 0 ? ({ 23: 14, 24: 11 }[call] ?? 10) : 20) });
+    const report = await runBench(engine, { ...options, prompts: ['a'] });
+    expect([8, 23, 24].map((call) => calls[call]?.k)).toEqual([0, 0, 0]);
+    expect(report.rows[0]).toMatchObject({ tokensPerSecond: 11, spread: 1 / 11 });
+    expect(report.rows[3]).toMatchObject({ tokensPerSecond: 20, spread: 0, speedup: 20 / 11 });
   });
 
   it('prints no time when a k gives other tokens, found while checking or while timing', async () => {

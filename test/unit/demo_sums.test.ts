@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type BenchRow, judge } from '../../demo/bench.ts';
 import { acceptanceProbability, expectedTokensPerRound, predictSpeedup } from '../../demo/cost_model.ts';
 import { firstDifference, median } from '../../demo/measure.ts';
+import { verdict } from '../../demo/race_view.ts';
 import { defaultState, parseState, stateSearch } from '../../demo/state.ts';
 import { addRound, createTally, differencesFromMeta, windowRounds } from '../../demo/tally.ts';
 import type { CostReport, MetaInfo, RoundStats } from '../../src/types.ts';
@@ -169,11 +170,22 @@ describe('measuring', () => {
       tokensPerRound: null,
       predictedSpeedup: null,
     });
-    const verdict = (...rows: BenchRow[]) => judge([row(0, 1, 0.02), ...rows], 'a GPU');
-    expect(verdict(row(1, 1.2, 0.02), row(2, 1.4, 0.02))).toMatchObject({ pays: true, bestDraftLength: 2 });
-    expect(verdict(row(1, 1.03, 0.02))).toMatchObject({ pays: false, bestDraftLength: 1 });
-    expect(verdict(row(1, 0.8, 0.02)).verdict).toContain('does not pay on a GPU');
+    const judged = (...rows: BenchRow[]) => judge([row(0, 1, 0.02), ...rows], 'a GPU');
+    expect(judged(row(1, 1.2, 0.02), row(2, 1.4, 0.02))).toMatchObject({ pays: true, bestDraftLength: 2 });
+    expect(judged(row(1, 1.03, 0.02))).toMatchObject({ pays: false, bestDraftLength: 1 });
+    expect(judged(row(1, 0.8, 0.02)).verdict).toContain('does not pay on a GPU');
     expect(judge([row(0, 1, 0)], 'a GPU').pays).toBeNull();
+  });
+
+  it('says that a race was won or lost only where every pair says so', () => {
+    const verdictOf = (...speedups: number[]) =>
+      verdict({ draftLength: 3, speedup: median(speedups), pairs: speedups.map((speedup) => ({ speedup })) });
+    expect(verdictOf(1.2, 1.1, 1.3)).toContain(
+      'reaches 1.20× the tokens per second of plain decoding: speculation pays',
+    );
+    expect(verdictOf(0.9, 0.8, 1)).toContain('0.90×');
+    expect(verdictOf(0.9, 0.8, 1)).toContain('does not pay');
+    expect(verdictOf(0.97, 1.01, 1.05)).toContain('makes no clear difference');
   });
 });
 

@@ -49,6 +49,13 @@ describe('layers', () => {
       /only src\/kernels\//,
     ],
     ['a tokenizer elsewhere', 'src/engine.ts', "import { Tokenizer } from '@huggingface/tokenizers';", /tokenizer\.ts/],
+    [
+      'a template engine elsewhere',
+      'src/chat.ts',
+      "import { parse } from '@huggingface/jinja';",
+      /chat_template\.ts may/,
+    ],
+    ['another package of that scope', 'src/model/load.ts', "import { x } from '@huggingface/hub';", /no file may/],
     ['comlink elsewhere', 'src/engine.ts', "import { proxy } from 'comlink';", /client\.ts/],
     ['document', 'src/client.ts', "document.createElement('p');", /only demo\//],
     ['globalThis.document', 'src/client.ts', "globalThis.document.querySelector('p');", /only demo\//],

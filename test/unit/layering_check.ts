@@ -4,11 +4,11 @@ import ts from 'typescript';
 
 /** Imports go down only. Files of one rank may import each other, as long as no circle forms. */
 const ranks: readonly (readonly [RegExp, number])[] = [
-  [/^src\/(errors|types|options|option_\w+|\w+_options)\.ts$/, 0],
+  [/^src\/(errors|\w*types|options|option_\w+|\w+_options)\.ts$/, 0],
   [/^src\/gpu\//, 1],
   [/^src\/kernels\//, 2],
   [/^src\/model\//, 3],
-  [/^src\/(speculative\/|run\.ts$)/, 4],
+  [/^src\/(speculative\/|(run|chat)\.ts$)/, 4],
   [/^src\/engine\w*\.ts$/, 5],
   [/^src\/(worker\w*|client)\.ts$/, 6],
   [/^src\/index\.ts$/, 7],
@@ -22,7 +22,8 @@ const deviceCreations =
 /** Who may import a package, or a kind of file. Whatever has no line here, the sources may not import. */
 const importDoors: readonly { what: RegExp; where: RegExp; doorName: string }[] = [
   { what: /\.wgsl(\?raw)?$/, where: /^src\/kernels\//, doorName: 'src/kernels/' },
-  { what: /^@huggingface\//, where: /^src\/model\/tokenizer\.ts$/, doorName: 'src/model/tokenizer.ts' },
+  { what: /^@huggingface\/tokenizers$/, where: /^src\/model\/tokenizer\.ts$/, doorName: 'src/model/tokenizer.ts' },
+  { what: /^@huggingface\/jinja$/, where: /^src\/model\/chat_template\.ts$/, doorName: 'src/model/chat_template.ts' },
   {
     what: /^comlink$/,
     where: /^src\/(worker|worker_api|client)\.ts$/,

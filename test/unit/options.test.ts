@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { toDraftOption } from '../../src/draft_options.ts';
 import { InvalidOptionError } from '../../src/errors.ts';
 import { type GenerateFacts, parseEngineOptions, parseGenerateOptions, parsePrompt } from '../../src/options.ts';
 
@@ -22,7 +23,11 @@ const revoked = (): unknown => {
   revoke();
   return proxy;
 };
-const facts = (hasDraft: boolean): GenerateFacts => ({ hasDraft, vocabSize: 100, eosTokenIds: [0] });
+const facts = (hasDraft: boolean): GenerateFacts => ({
+  drafter: hasDraft ? 'model' : null,
+  vocabSize: 100,
+  eosTokenIds: [0],
+});
 const engine = (options: object): (() => unknown) => {
   return () => parseEngineOptions({ target: 'models/t/', ...options });
 };
@@ -63,7 +68,7 @@ describe('refused, with what was expected, what was got, and what to do', () => 
     [
       'draftLength without a draft',
       generate({ draftLength: 3 }, false),
-      'Expected `draftLength` to be 0, as this engine has no draft model, got 3. Give `draft` to createEngine(), or leave `draftLength` out.',
+      'Expected `draftLength` to be 0, as this engine drafts nothing, got 3. Give `draft` to createEngine(), or leave `draftLength` out.',
     ],
     // maxNewTokens
     ['maxNewTokens 0', generate({ maxNewTokens: 0 }), `${n} 0. ${remedyN}`],
@@ -131,10 +136,17 @@ describe('refused, with what was expected, what was got, and what to do', () => 
       engine({ target: new URL('https://a/b/') }),
       /`target`.*got an instance of URL\. Pass it as a string/,
     ],
+    ['a draft object', engine({ draft: { url: 'x' } }), /`url` of draft.*`method`, `minMatch`, `maxMatch`/],
+    ['another method', engine({ draft: { method: 'eagle' } }), /`draft.method` to be 'ngram', got the string "eagle"/],
     [
-      'draft of a method',
-      engine({ draft: { method: 'ngram' } }),
-      /`draft`.*or null for plain decoding, got a plain object\. This version drafts with a model only\.$/,
+      'minMatch 0',
+      engine({ draft: { method: 'ngram', minMatch: 0 } }),
+      /`minMatch` to be an integer from 1 to 64, got 0/,
+    ],
+    [
+      'maxMatch below minMatch',
+      engine({ draft: { method: 'ngram', minMatch: 5, maxMatch: 3 } }),
+      /`draft.maxMatch` to be at least `minMatch` \(5\), got 3/,
     ],
     ['draft false', engine({ draft: false }), /`draft`.*got false\./],
     ['draft empty', engine({ draft: '' }), /`draft`.*got the string ""\./],
@@ -285,6 +297,7 @@ describe('accepted', () => {
     expect(parseEngineOptions({ target: 'https://example.org/models/Tiny%20Target/?v=2#x' })).toEqual({
       target: 'https://example.org/models/Tiny%20Target/?v=2#x',
       draft: null,
+      ngram: null,
       contextLength: null,
       dtype: 'f16',
       roundsInFlight: 2,
@@ -310,7 +323,11 @@ describe('accepted', () => {
       signal: new AbortController().signal,
     };
     const worker = { worker: null };
-    expect(parseEngineOptions({ ...options, ...worker }, ['worker', 'gpu'])).toEqual({ ...options, extras: worker });
+    expect(parseEngineOptions({ ...options, ...worker }, ['worker', 'gpu'])).toEqual({
+      ...options,
+      ngram: null,
+      extras: worker,
+    });
   });
 
   it('treats undefined as not given', () => {
@@ -323,7 +340,12 @@ describe('accepted', () => {
 
   it.each([
     ['https://example.org/models/tiny/', 'tiny'],
-    ['models/tiny', 'tiny'],
+    ['models/tiny/', 'tiny'],
+    ['org/tiny-1.7B', 'tiny-1.7B'],
+    ['org/tiny@refs/pr/7', 'tiny'],
+    ['https://huggingface.co/org/tiny/resolve/main/', 'tiny'],
+    ['https://huggingface.co/org/tiny/resolve/main/tiny%20Q4.gguf?download=true', 'tiny Q4'],
+    ['models/tiny.gguf', 'tiny'],
     ['../../tiny/./', 'tiny'],
     ['a/%E0%A4%A', '%E0%A4%A'],
     ['https://example.org/', 'https://example.org/'],
@@ -331,6 +353,16 @@ describe('accepted', () => {
     ['blob:nothing', 'blob:nothing'],
   ])('names %s %s', (target, modelName) => {
     expect(parseEngineOptions({ target }).modelName).toBe(modelName);
+  });
+
+  it('takes a lookup as draft, and gives it back as it may be written', () => {
+    const parse = (draft: unknown) => parseEngineOptions({ target: 't', draft } as never);
+    expect(parse({ method: 'ngram' })).toMatchObject({ draft: null, ngram: { shortest: 2, longest: 4 } });
+    expect(parse({ method: 'ngram', minMatch: 6 }).ngram).toEqual({ shortest: 6, longest: 6 });
+    const given = { method: 'ngram', minMatch: 3, maxMatch: 9 };
+    expect(toDraftOption(parse(given))).toEqual(given);
+    expect(toDraftOption(parse('d/'))).toBe('d/');
+    expect(toDraftOption(parse(null))).toBe(null);
   });
 
   it('takes an empty metrics prefix', () => {

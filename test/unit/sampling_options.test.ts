@@ -6,7 +6,7 @@ import { type GenerateFacts, parseGenerateOptions, toGenerateOptions } from '../
 import { MAX_STOP_TOKENS } from '../../src/sampling_options.ts';
 import { stateFields } from '../../src/speculative/sequence.ts';
 
-const facts: GenerateFacts = { hasDraft: true, vocabSize: 100, eosTokenIds: [2, 3] };
+const facts: GenerateFacts = { drafter: 'model', vocabSize: 100, eosTokenIds: [2, 3] };
 const parse = (options: unknown) => parseGenerateOptions(options, facts);
 
 /** The error of these options, or of nothing when there is none. */

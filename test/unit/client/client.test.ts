@@ -73,10 +73,21 @@ describe('loading', () => {
 
   test('resolves relative model URLs against the page', async () => {
     vi.stubGlobal('document', { baseURI: 'https://page.test/app/index.html' });
-    const engine = await createEngine({ target: 'models/a', draft: '/models/b/', worker: fakeWorker(log) });
+    const engine = await createEngine({ target: 'models/a/', draft: '/models/b/', worker: fakeWorker(log) });
     expect(log.created[0]).toMatchObject({
-      target: 'https://page.test/app/models/a',
+      target: 'https://page.test/app/models/a/',
       draft: 'https://page.test/models/b/',
+    });
+    await engine.dispose();
+  });
+
+  test('resolves repository ids against the hub, and keeps their names', async () => {
+    vi.stubGlobal('document', { baseURI: 'https://page.test/app/index.html' });
+    const engine = await createEngine({ target: 'org/model', draft: 'org/small@v1', worker: fakeWorker(log) });
+    expect(log.created[0]).toMatchObject({
+      target: 'https://huggingface.co/org/model/resolve/main/',
+      draft: 'https://huggingface.co/org/small/resolve/v1/',
+      modelName: 'model',
     });
     await engine.dispose();
   });

@@ -1,6 +1,7 @@
 /** A worker and an engine to test the client against: real messages over real ports, no GPU. */
 import { expose } from 'comlink';
-import { EngineDisposedError, ModelFetchError } from '../../../src/errors.ts';
+import { createChat } from '../../../src/chat.ts';
+import { EngineDisposedError, InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
 import { createRun } from '../../../src/run.ts';
 import type { Engine, EngineInfo, EngineOptions, GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
 import { serveWorker, type WorkerReply } from '../../../src/worker_api.ts';
@@ -27,6 +28,7 @@ export const info: EngineInfo = {
   draft: null,
   contextLength: 256,
   dtype: 'f16',
+  drafter: null,
   roundsInFlight: 2,
   dispatchesPerRound: [42],
   loadTimeMs: 1,
@@ -98,7 +100,8 @@ export function newLog(): EngineLog {
 /**
  * An engine of the real one's manners: one request at a time, a round per macrotask, aborts between rounds. A target URL
  * that contains `missing` fails to load, one that contains `forever` loads until it is aborted. Token id 13 in the
- * prompt fails the request after two rounds; token i of the output is `prompt[0] + i`, or i for a text.
+ * prompt fails the request after two rounds; token i of the output is `prompt[0] + i`, or i for a text. The prompt of a chat
+ * is 100 times the number of its messages, and one that says `refuse` is refused.
  */
 export function fakeEngine(log: EngineLog) {
   return async (options: EngineOptions): Promise<Engine> => {
@@ -115,7 +118,7 @@ export function fakeEngine(log: EngineLog) {
     let turn: Promise<void> = Promise.resolve();
     let disposed = false;
     const disposedError = () => new EngineDisposedError('Expected a live engine, got a disposed one.');
-    return {
+    const engine: Engine = {
       info,
       generate(prompt, options = {}) {
         log.generated.push(options);
@@ -146,6 +149,16 @@ export function fakeEngine(log: EngineLog) {
         })();
         return control.run;
       },
+      chat: createChat({
+        modelName: 'in the worker',
+        info,
+        generate: (prompt, options) => engine.generate(prompt, options),
+        async applyTemplate(messages) {
+          const text = messages.map(({ role, content }) => `${role}: ${content}\n`).join('');
+          if (text.includes('refuse')) throw new InvalidOptionError('The template refuses.');
+          return { text, tokens: [messages.length * 100] };
+        },
+      }),
       async metrics() {
         return `foretoken:spec_verify_calls_total 0\n`;
       },
@@ -157,6 +170,7 @@ export function fakeEngine(log: EngineLog) {
         log.disposed += 1;
       },
     };
+    return engine;
   };
 }
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
 import { loadModelFiles, loadPair } from '../../../src/model/load.ts';
-import { folderSource, type ModelSource } from '../../../src/model/source.ts';
+import { type ModelSource, urlSource } from '../../../src/model/source.ts';
 import type { LoadProgress } from '../../../src/types.ts';
 import { readFolder } from './folders.ts';
 import { type FolderFiles, malformedFolders } from './malformed_folders.ts';
@@ -14,7 +14,7 @@ const good = { target: readFolder('stories-3m'), draft: readFolder('stories-650k
 afterEach(() => vi.unstubAllGlobals());
 
 const loadServedPair = (options: Parameters<typeof loadPair>[2] = {}) =>
-  loadPair(folderSource(TARGET), folderSource(DRAFT), options);
+  loadPair(urlSource(TARGET), urlSource(DRAFT), options);
 
 async function rejection(promise: Promise<unknown>): Promise<Error> {
   return promise.then(
@@ -69,7 +69,7 @@ describe('loadPair', () => {
     files.delete('generation_config.json');
     files.delete('tokenizer_config.json');
     serve({ [TARGET]: { files } });
-    const { target, draft } = await loadPair(folderSource(TARGET), null);
+    const { target, draft } = await loadPair(urlSource(TARGET), null);
     expect(draft).toBeNull();
     expect(target.config.eosTokenIds).toEqual([0]);
   });
@@ -80,7 +80,7 @@ describe('loadPair', () => {
     files.set('generation_config.json', page);
     files.set('tokenizer_config.json', page);
     serve({ [TARGET]: { files } });
-    await expect(loadPair(folderSource(TARGET), null)).resolves.toMatchObject({ target: { url: TARGET } });
+    await expect(loadPair(urlSource(TARGET), null)).resolves.toMatchObject({ target: { url: TARGET } });
   });
 
   test('progress of both models never falls and ends at the size of the weights', async () => {
@@ -138,7 +138,7 @@ describe('loadPair', () => {
     const files = new Map(good.draft);
     files.delete('model.safetensors');
     serve({ [DRAFT]: { files } });
-    const error = await rejection(loadPair(hanging, folderSource(DRAFT)));
+    const error = await rejection(loadPair(hanging, urlSource(DRAFT)));
     expect(error).toBeInstanceOf(ModelFetchError);
     expect(error.message).toContain(`${DRAFT}model.safetensors`);
     expect(abortedWith).toBe(error);
@@ -168,7 +168,7 @@ describe('loadModelFiles', () => {
   test('names the role in its progress', async () => {
     serve({ [DRAFT]: { files: good.draft } });
     const roles = new Set<string>();
-    const files = await loadModelFiles(folderSource(DRAFT), {
+    const files = await loadModelFiles(urlSource(DRAFT), {
       role: 'draft',
       onProgress: ({ model }) => roles.add(model),
     });
@@ -180,7 +180,7 @@ describe('loadModelFiles', () => {
     const files = new Map(good.draft);
     files.set('generation_config.json', new TextEncoder().encode('{"eos_token_id": [7, 9]}'));
     serve({ [DRAFT]: { files } });
-    const { config } = await loadModelFiles(folderSource(DRAFT), { role: 'draft' });
+    const { config } = await loadModelFiles(urlSource(DRAFT), { role: 'draft' });
     expect(config.eosTokenIds).toEqual([7, 9]);
   });
 
@@ -189,11 +189,11 @@ describe('loadModelFiles', () => {
     files.delete('tokenizer.json');
     const requests = serve({ [TARGET]: { files } });
     const tokenizer = { encode: () => [5, 6], decode: (ids: number[]) => ids.join(' ') };
-    const loaded = await loadModelFiles(folderSource(TARGET), { role: 'target', tokenizer });
+    const loaded = await loadModelFiles(urlSource(TARGET), { role: 'target', tokenizer });
     expect(loaded.tokenizer.encode('x')).toEqual([5, 6]);
-    expect(requests.filter((url) => url.includes('tokenizer'))).toEqual([]);
+    expect(requests.filter((url) => url.includes('tokenizer.json'))).toEqual([]);
     const wrong = { encode: 'text' } as unknown as typeof tokenizer;
-    await expect(loadModelFiles(folderSource(TARGET), { role: 'target', tokenizer: wrong })).rejects.toThrow(
+    await expect(loadModelFiles(urlSource(TARGET), { role: 'target', tokenizer: wrong })).rejects.toThrow(
       InvalidOptionError,
     );
   });

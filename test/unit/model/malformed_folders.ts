@@ -363,13 +363,38 @@ export const malformedFolders: readonly MalformedFolder[] = [
     name: 'another architecture',
     mutate: config({ architectures: ['GemmaForCausalLM'], model_type: 'gemma' }),
     error: 'UnsupportedModelError',
-    message: /config\.json: architectures \["GemmaForCausalLM"\] is not supported, only \["LlamaForCausalLM"\]/,
+    message:
+      /config\.json: architectures \["GemmaForCausalLM"\] is not supported, only "LlamaForCausalLM", .*"Olmo2ForCausalLM"/,
   }),
   target({
-    name: 'rope scaling',
-    mutate: config({ rope_scaling: { rope_type: 'llama3', factor: 32 } }),
+    name: 'another family than the weights',
+    mutate: config({ architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2' }),
+    error: 'ModelFormatError',
+    message: /model\.safetensors: tensor model\.layers\.0\.self_attn\.q_proj\.bias is missing/,
+  }),
+  target({
+    name: 'a class and a model_type of different families',
+    mutate: config({ model_type: 'qwen2' }),
     error: 'UnsupportedModelError',
-    message: /config\.json: rope_scaling .*llama3.* is not supported/,
+    message: /config\.json: model_type "qwen2" is not supported, only "llama"/,
+  }),
+  target({
+    name: 'a rope scaling that nobody implements here',
+    mutate: config({ rope_scaling: { rope_type: 'yarn', factor: 4 } }),
+    error: 'UnsupportedModelError',
+    message: /config\.json: rope_type "yarn" is not supported, only .*"llama3"/,
+  }),
+  target({
+    name: 'half of a rope scaling',
+    mutate: config({ rope_scaling: { rope_type: 'llama3', factor: 32 } }),
+    error: 'ModelFormatError',
+    message: /config\.json: low_freq_factor must be a number above 0, got nothing/,
+  }),
+  target({
+    name: 'a window in a family without',
+    mutate: config({ sliding_window: 64 }),
+    error: 'UnsupportedModelError',
+    message: /config\.json: sliding_window 64 is not supported, only null/,
   }),
   target({
     name: 'quantised weights',
@@ -468,11 +493,12 @@ export const malformedFolders: readonly MalformedFolder[] = [
       /token id 2048 is "<\|im_start\|>" in the draft \(2049 tokens\) and no token in the target \(2048 tokens\)/,
   },
   {
-    name: 'draft with a padded embedding',
+    name: 'draft with padding that its embedding has not',
     role: 'draft',
     mutate: config({ vocab_size: 2112 }),
-    error: 'VocabularyMismatchError',
-    message: /draft model .*draft\/ has vocab_size 2112, the target .*target\/ has 2048/,
+    error: 'ModelFormatError',
+    message:
+      /draft\/model\.safetensors: tensor .*embed_tokens\.weight has the shape \[2048, 128\], expected \[2112, 128\]/,
   },
   {
     name: 'draft with a missing tensor',

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { InvalidOptionError, ModelFetchError, ModelFormatError } from '../../../src/errors.ts';
-import { folderSource, type ReadOptions } from '../../../src/model/source.ts';
+import { type ReadOptions, urlSource } from '../../../src/model/source.ts';
 import { chunked } from './serve.ts';
 
 afterEach(() => vi.unstubAllGlobals());
@@ -21,7 +21,7 @@ const respond = (body: Uint8Array, headers: Record<string, string> = {}) => new 
 const expectBytes = (got: Uint8Array | null, expected: Uint8Array) =>
   expect(got && Buffer.compare(got, expected)).toBe(0);
 const read = (options: ReadOptions = {}, file = 'model.safetensors') =>
-  folderSource('https://models.test/a').read(file, options);
+  urlSource('https://models.test/a').read(file, options);
 
 describe('folder URLs', () => {
   test.each([
@@ -29,14 +29,24 @@ describe('folder URLs', () => {
     ['https://models.test/a/', undefined, 'https://models.test/a/config.json'],
     ['https://models.test', undefined, 'https://models.test/config.json'],
     ['https://models.test/a?token=b/c#top', undefined, 'https://models.test/a/config.json?token=b/c'],
-    ['models/a', 'https://page.test/app/index.html', 'https://page.test/app/models/a/config.json'],
+    ['models/a/', 'https://page.test/app/index.html', 'https://page.test/app/models/a/config.json'],
+    ['./models/a', 'https://page.test/app/index.html', 'https://page.test/app/models/a/config.json'],
+    ['../models/a/', 'https://page.test/app/index.html', 'https://page.test/models/a/config.json'],
+    ['/models/a/', 'https://page.test/app/', 'https://page.test/models/a/config.json'],
+    ['models/b/a', 'https://page.test/app/', 'https://page.test/app/models/b/a/config.json'],
     ['./a', 'https://page.test/app/', 'https://page.test/app/a/config.json'],
     ['/a', 'https://page.test/app/', 'https://page.test/a/config.json'],
     ['a b', 'https://page.test/', 'https://page.test/a%20b/config.json'],
     ['capacitor://localhost/a', undefined, 'capacitor://localhost/a/config.json'],
+    // Repository ids of the hub, with or without a page.
+    ['org/model-1.7B', undefined, 'https://huggingface.co/org/model-1.7B/resolve/main/config.json'],
+    ['org/model', 'https://page.test/app/', 'https://huggingface.co/org/model/resolve/main/config.json'],
+    ['org/model@v1.0', undefined, 'https://huggingface.co/org/model/resolve/v1.0/config.json'],
+    ['org/model@refs/pr/7', undefined, 'https://huggingface.co/org/model/resolve/refs%2Fpr%2F7/config.json'],
+    ['https://huggingface.co/o/m/resolve/main', undefined, 'https://huggingface.co/o/m/resolve/main/config.json'],
   ])('%s from %s', async (url, baseUrl, fileUrl) => {
     const requests = answer(() => respond(bytes(2)));
-    const source = folderSource(url, baseUrl);
+    const source = urlSource(url, baseUrl);
     await source.read('config.json', {});
     expect(requests).toEqual([{ url: fileUrl }]);
     expect(source.url).toBe(fileUrl.replace(/config\.json.*/, ''));
@@ -45,17 +55,19 @@ describe('folder URLs', () => {
   test.each([
     ['', /got ""/],
     [undefined, /got undefined/],
-    ['models/a', /no page to resolve a relative URL against/],
+    ['models/a/', /no page to resolve a relative URL against/],
     ['https://', /no valid URL/],
-    ['C:\\models\\a', /Serve the folder over HTTP/],
-    ['file:///models/a', /Serve the folder over HTTP/],
+    ['C:\\models\\a', /Serve it over HTTP/],
+    ['file:///models/a', /Serve it over HTTP/],
     ['https://user:secret@models.test/a', /user name/],
-    ['https://models.test/a/model.safetensors', /got a file/],
-    ['https://models.test/a.gguf?download=true', /got a file/],
+    ['https://models.test/a/model.safetensors', /a file of another kind/],
+    ['https://huggingface.co/org/model', /repository id 'org\/model' instead/],
+    ['https://huggingface.co/org/model/tree/main', /"\/resolve\/" where it has "\/tree\/"/],
+    ['https://huggingface.co/org/model/blob/main/a.gguf', /"\/resolve\/" where it has "\/blob\/"/],
   ])('%j is refused', (url, message) => {
-    expect(() => folderSource(url as string)).toThrow(InvalidOptionError);
-    expect(() => folderSource(url as string)).toThrow(message);
-    expect(() => folderSource(url as string)).not.toThrow(/secret@/);
+    expect(() => urlSource(url as string)).toThrow(InvalidOptionError);
+    expect(() => urlSource(url as string)).toThrow(message);
+    expect(() => urlSource(url as string)).not.toThrow(/secret@/);
   });
 });
 
@@ -164,16 +176,28 @@ describe('answers', () => {
     },
   );
 
-  test('a relative URL that looks like a repository id gets a hint', async () => {
-    answer(() => new Response('', { status: 404 }));
-    const source = folderSource('org/model-135M', 'https://page.test/');
-    await expect(source.read('config.json', {})).rejects.toThrow(/huggingface\.co\/<id>\/resolve\/main/);
-    await expect(read()).rejects.not.toThrow(/huggingface/);
+  test.each([
+    [401, 'GatedRepo', /org\/model is gated.*serve its folder yourself/],
+    [403, 'GatedRepo', /org\/model is gated/],
+    [401, 'RepoNotFound', /no public repository org\/model.*'\.\/org\/model\/'/],
+    [401, null, /no public repository org\/model/],
+    [404, 'RevisionNotFound', /no revision "v\/1"/],
+    [404, 'EntryNotFound', /no file config\.json\. .*org\/model\/resolve\/v%2F1\/<file>\.gguf/],
+    [403, null, /refuses this file of org\/model/],
+    [429, null, /try again later/],
+  ])('the hub refuses with %i, %s', async (status, code, message) => {
+    answer(() => new Response('', { status, headers: code === null ? {} : { 'x-error-code': code } }));
+    const error = await urlSource('org/model@v/1')
+      .read('config.json', {})
+      .catch((caught) => caught);
+    expect(error).toBeInstanceOf(ModelFetchError);
+    expect(error.message).toMatch(message);
+    await expect(read()).rejects.not.toThrow(/repository|huggingface/);
   });
 
   test('the query, which may hold a secret, is in no message', async () => {
     answer(() => new Response('', { status: 404 }));
-    const source = folderSource('https://models.test/a?token=secret');
+    const source = urlSource('https://models.test/a?token=secret');
     expect(source.url).toBe('https://models.test/a/');
     await expect(source.read('config.json', {})).rejects.not.toThrow(/secret/);
   });
@@ -198,6 +222,70 @@ describe('answers', () => {
     };
     await expect(read({ onBytes })).rejects.toBe(mistake);
     expect(cancelled).toHaveBeenCalledOnce();
+  });
+});
+
+describe('ranges', () => {
+  const body = bytes(200_000);
+  const range = { begin: 70_000, end: 140_000 };
+  /** As servers do it that know ranges. */
+  const answerRanges = (headers: Record<string, string> = {}) => {
+    const asked: string[] = [];
+    vi.stubGlobal('fetch', async (_: URL, init: { headers?: { range: string } }) => {
+      const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(init.headers?.range ?? '') as unknown as string[];
+      asked.push(`${first}-${last}`);
+      const part = body.subarray(Number(first), Number(last) + 1);
+      const known = { 'content-length': String(part.length), 'content-range': `bytes ${first}-${last}/${body.length}` };
+      return new Response(chunked(part), { status: 206, headers: { ...known, ...headers } });
+    });
+    return asked;
+  };
+
+  test('only the bytes that are asked for', async () => {
+    const asked = answerRanges();
+    const reports: unknown[] = [];
+    expectBytes(
+      await read({ range, onBytes: (...report) => reports.push(report) }),
+      body.subarray(range.begin, range.end),
+    );
+    expect(asked).toEqual(['70000-139999']);
+    expect(reports.at(0)).toEqual([0, 70_000]);
+    expect(reports.at(-1)).toEqual([70_000, 70_000]);
+  });
+
+  test('the end of the file within, at and before the range', async () => {
+    answerRanges();
+    expectBytes(await read({ range: { begin: 199_990, end: 300_000 } }), body.subarray(199_990));
+    answer(() => new Response('', { status: 416 }));
+    expectBytes(await read({ range: { begin: 200_000, end: 300_000 } }), new Uint8Array(0));
+  });
+
+  test('a server that knows no ranges sends everything, and is told to stop', async () => {
+    const cancelled = vi.fn();
+    let chunk = 0;
+    const pull = (c: ReadableStreamDefaultController) => {
+      c.enqueue(body.slice(chunk * 20_000, (chunk + 1) * 20_000));
+      chunk += 1;
+    };
+    const stream = () => new ReadableStream({ pull, cancel: cancelled });
+    answer(() => new Response(stream(), { headers: { 'content-length': '200000' } }));
+    expectBytes(await read({ range }), body.subarray(range.begin, range.end));
+    expect(cancelled).toHaveBeenCalledOnce();
+    answer(() => respond(body));
+    expectBytes(await read({ range: { begin: 0, end: 10 } }), body.subarray(0, 10));
+    answer(() => respond(body, { 'content-length': '200000' }));
+    expectBytes(await read({ range: { begin: 150_000, end: 300_000 } }), body.subarray(150_000));
+    answer(() => respond(body, { 'content-length': '200000' }));
+    expectBytes(await read({ range: { begin: 200_000, end: 300_000 } }), new Uint8Array(0));
+  });
+
+  test('another range than asked for, and a range that ends early', async () => {
+    answerRanges({ 'content-range': 'bytes 0-69999/200000' });
+    await expect(read({ range })).rejects.toThrow(/expected the bytes from 70000 on, got the range "bytes 0-69999/);
+    answerRanges({ 'content-length': '110' });
+    await expect(read({ range: { begin: 199_990, end: 200_100 } })).rejects.toThrow(
+      /ended early: expected 110 bytes, got 10/,
+    );
   });
 });
 

@@ -1,14 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DeviceError } from '../../../src/errors.ts';
-import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS, parseLogprobs } from '../../../src/speculative/logprobs.ts';
+import {
+  LOGPROBS_BYTES,
+  LOGPROBS_ROW_WORDS,
+  parseLogprobs,
+  type TokenIdLogprob,
+} from '../../../src/speculative/logprobs.ts';
 import { RECORD_WORDS } from '../../../src/speculative/record.ts';
-import type { TokenLogprob } from '../../../src/types.ts';
 import { decode } from './records.ts';
 import { encodeLogprobs } from './scripted_decoder.ts';
 
 const record = decode(3, 2, { tokens: [10, 11, 12] });
-const row = (token: number, logprob: number, top: [token: number, logprob: number][] = []): TokenLogprob => ({
+const row = (token: number, logprob: number, top: [token: number, logprob: number][] = []): TokenIdLogprob => ({
   token,
   logprob,
   top: top.map(([id, value]) => ({ token: id, logprob: value })),

@@ -154,14 +154,14 @@ describe('logprobs', () => {
 
   it('are there for each token of each round, when asked for', async () => {
     const { rounds: played, result } = await play(script, { maxNewTokens: 6, logprobs: true, topLogprobs: 20 });
-    expect(result.logprobs).toEqual(tokens.slice(0, 6).map((token, place) => logprobOf(token, place, 20)));
+    expect(result.logprobs).toMatchObject(tokens.slice(0, 6).map((token, place) => logprobOf(token, place, 20)));
     expect(played.flatMap((r) => r.logprobs)).toEqual(result.logprobs);
     expect(played.every((r) => r.logprobs?.length === r.tokens.length)).toBe(true);
   });
 
   it('without alternatives when none were asked for', async () => {
     const { result } = await play(script, { maxNewTokens: 3, logprobs: true });
-    expect(result.logprobs).toEqual(tokens.slice(0, 3).map((token, place) => logprobOf(token, place, 0)));
+    expect(result.logprobs).toMatchObject(tokens.slice(0, 3).map((token, place) => logprobOf(token, place, 0)));
   });
 
   it('are absent otherwise', async () => {
@@ -173,8 +173,20 @@ describe('logprobs', () => {
   it('end where a stop string ends the tokens', async () => {
     const { rounds: played, result } = await play(script, { stop: 'bab', logprobs: true, topLogprobs: 2 });
     expect(result).toMatchObject({ text: 'a', meta_info: { finish_reason: { matched: 'bab' }, completion_tokens: 3 } });
-    expect(result.logprobs).toEqual(tokens.slice(0, 3).map((token, place) => logprobOf(token, place, 2)));
+    expect(result.logprobs).toMatchObject(tokens.slice(0, 3).map((token, place) => logprobOf(token, place, 2)));
     expect(played.at(-1)?.logprobs).toHaveLength(2);
+  });
+
+  it('tell the text and the bytes of each token and each alternative', async () => {
+    const dog = bytesOf('🐶').map(idOfByte);
+    const one = { tokens: [word('a'), ...dog, endOfText], filler, rounds: [] };
+    const { result } = await play(one, { logprobs: true, topLogprobs: 1 });
+    const told = result.logprobs!.map(({ text, bytes, top }) => ({ text, bytes, top: [top[0]?.text, top[0]?.bytes] }));
+    expect(told).toEqual([
+      { text: 'a', bytes: [97], top: ['a', [97]] },
+      ...bytesOf('🐶').map((byte) => ({ text: '\uFFFD', bytes: [byte], top: ['\uFFFD', [byte]] })),
+      { text: '<|endoftext|>', bytes: bytesOf('<|endoftext|>'), top: ['<|endoftext|>', bytesOf('<|endoftext|>')] },
+    ]);
   });
 
   it('that are not numbers end the request with a typed error', async () => {

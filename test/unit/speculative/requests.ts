@@ -21,7 +21,7 @@ export type Played = {
 
 /** Runs one request to its end: the options as a caller gives them, the records as the script has them. */
 export async function play(script: Script, options: GenerateOptions): Promise<Played> {
-  const facts = { hasDraft: true, vocabSize: tokenizer.vocabSize, eosTokenIds: [endOfText] };
+  const facts = { drafter: 'model' as const, vocabSize: tokenizer.vocabSize, eosTokenIds: [endOfText] };
   const parsed = parseGenerateOptions(options, facts);
   const metrics = createMetrics({ prefix: '', modelName: '' });
   const { decoder, recordCount } = scriptedDecoder(script);

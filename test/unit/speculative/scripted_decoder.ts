@@ -6,10 +6,9 @@ import type { Gpu } from '../../../src/gpu/device.ts';
 import type { Readback } from '../../../src/gpu/submit.ts';
 import { MAX_TOP_LOGPROBS } from '../../../src/sampling_options.ts';
 import type { Decoder } from '../../../src/speculative/decode.ts';
-import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS } from '../../../src/speculative/logprobs.ts';
+import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS, type TokenIdLogprob } from '../../../src/speculative/logprobs.ts';
 import { encodeRecord, RECORD_BYTES, RECORD_WORDS, type RoundRecord } from '../../../src/speculative/record.ts';
 import { stateFields } from '../../../src/speculative/sequence.ts';
-import type { TokenLogprob } from '../../../src/types.ts';
 
 export type Script = {
   /** The target's own choice at each place of the output; `filler` behind them. */
@@ -30,13 +29,13 @@ export const submitPass = (gpu: Gpu, label: string, _encode: unknown, readback?:
   (gpu as ScriptedGpu).play(label, readback);
 
 /** What a GPU would say of the token at this place of the output. */
-export function logprobOf(token: number, place: number, topCount: number): TokenLogprob {
+export function logprobOf(token: number, place: number, topCount: number): TokenIdLogprob {
   const top = Array.from({ length: topCount }, (_, rank) => ({ token: token + rank, logprob: -(place + rank) / 8 }));
   return { token, logprob: -place / 8, top };
 }
 
 /** The words that logprobs.wgsl would have written for these rows. */
-export function encodeLogprobs(rows: readonly TokenLogprob[]): Uint32Array<ArrayBuffer> {
+export function encodeLogprobs(rows: readonly TokenIdLogprob[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(LOGPROBS_BYTES / 4);
   const floats = new Float32Array(words.buffer);
   for (const [row, { logprob, top }] of rows.entries()) {
@@ -59,7 +58,7 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
   let recordCount = 0;
   let finish: RoundRecord['finish'] = null;
 
-  const nextRecord = (): { record: RoundRecord; rows: TokenLogprob[] } => {
+  const nextRecord = (): { record: RoundRecord; rows: TokenIdLogprob[] } => {
     const promptLength = state[stateFields.promptLength]!;
     const stopTokens = [...state.subarray(stateFields.stopTokens)].slice(0, state[stateFields.stopTokenCount]);
     const common = { slot: 0, epoch: state[stateFields.epoch]!, roundIndex, nonFinite: false };
@@ -73,7 +72,7 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
     const plain = { draftCount: 0, acceptedCount: 0 };
     const { draftCount, acceptedCount } = (roundIndex === 0 ? null : script.rounds[roundIndex - 1]) ?? plain;
     const tokens: number[] = [];
-    const rows: TokenLogprob[] = [];
+    const rows: TokenIdLogprob[] = [];
     for (let i = 0; i <= acceptedCount; i += 1) {
       const token = script.tokens[emittedCount + tokens.length] ?? script.filler;
       rows.push(logprobOf(token, emittedCount + tokens.length, state[stateFields.topLogprobs]!));
