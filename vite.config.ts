@@ -15,7 +15,7 @@ export default defineConfig({
     ],
   },
   // Found only once the worker runs, which would reload the page in the middle of loading a model.
-  optimizeDeps: { include: ['comlink', '@huggingface/tokenizers', 'uplot'] },
+  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', 'uplot'] },
   worker: { format: 'es' },
   build: { outDir: path('./demo/dist'), emptyOutDir: true, target: 'es2022' },
   server: { host: 'localhost', open: Boolean(process.stdout.isTTY) && !process.env.CI, fs: { allow: [path('.')] } },

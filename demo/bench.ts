@@ -14,7 +14,7 @@ export type BenchRow = {
   draftLength: number;
   /** Median over all timed runs of this k. */
   tokensPerSecond: number;
-  /** Half of the interquartile range of those runs, relative to the median. */
+  /** Median distance of those runs from their median, relative to it. */
   spread: number;
   /** Median over (prompt, repeat) of tokens/s with this k / tokens/s with k = 0 of the same prompt and repeat. */
   speedup: number;
@@ -35,6 +35,7 @@ export type BenchReport = {
   target: EngineInfo['target'];
   draft: EngineInfo['draft'];
   roundsInFlight: number;
+  dispatchesPerRound: number[];
   loadTimeMs: number;
   prompts: string[];
   maxNewTokens: number;
@@ -86,6 +87,7 @@ export async function runBench(engine: Engine, options: BenchOptions = {}): Prom
     target: info.target,
     draft: info.draft,
     roundsInFlight: info.roundsInFlight,
+    dispatchesPerRound: info.dispatchesPerRound,
     loadTimeMs: info.loadTimeMs,
     prompts: [...prompts],
     maxNewTokens,
@@ -165,7 +167,7 @@ function rowOf(draftLength: number, samples: readonly Sample[], costs: CostRepor
   return {
     draftLength,
     tokensPerSecond,
-    spread: (quantile(speeds, 0.75) - quantile(speeds, 0.25)) / 2 / tokensPerSecond,
+    spread: median(speeds.map((speed) => Math.abs(speed - tokensPerSecond))) / tokensPerSecond,
     speedup: median(samples.map((sample) => sample.speedup)),
     acceptanceRate: drafted === 0 ? null : accepted / drafted,
     alpha,
@@ -192,12 +194,4 @@ export function judge(
   const pays = best.speedup > 1 + noise;
   const word = pays ? 'pays' : best.speedup > 1 ? 'makes no difference beyond the spread of the runs' : 'does not pay';
   return { pays, bestDraftLength: best.draftLength, verdict: `Speculation ${word} on ${adapter}; ${figures}.` };
-}
-
-function quantile(values: readonly number[], fraction: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const position = (sorted.length - 1) * fraction;
-  const below = sorted[Math.floor(position)] ?? 0;
-  const above = sorted[Math.ceil(position)] ?? below;
-  return below + (above - below) * (position - Math.floor(position));
 }

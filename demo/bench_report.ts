@@ -1,6 +1,6 @@
 /** The bench report as text to send: Markdown, and the rows of its tables for the page. */
 import type { EngineInfo } from 'foretoken';
-import { type BenchReport, draftLengths } from './bench.ts';
+import type { BenchReport } from './bench.ts';
 import { adapterName, percent, ratioText } from './words.ts';
 
 export type Table = { head: string[]; rows: string[][] };
@@ -50,7 +50,7 @@ export function factTable(report: BenchReport): Table {
       'dispatches per pass',
       `target ${target.dispatchesPerPass}${draft === null ? '' : `, draft ${draft.dispatchesPerPass}`}`,
     ],
-    ['model dispatches per round, k = 0..7', draftLengths.map((k) => dispatchesPerRound(report, k)).join(', ')],
+    [`dispatches per round, k = ${draft === null ? '0' : '0..7'}`, report.dispatchesPerRound.join(', ')],
     ['load time', `${(report.loadTimeMs / 1000).toFixed(2)} s`],
     ['rounds in flight', String(report.roundsInFlight)],
     ['browser', report.userAgent],
@@ -59,16 +59,11 @@ export function factTable(report: BenchReport): Table {
   return { head: ['fact', 'value'], rows };
 }
 
-/** Dispatches of the passes of one round: k draft steps and one target pass. */
-export function dispatchesPerRound({ target, draft }: BenchReport, draftLength: number): number {
-  return target.dispatchesPerPass + draftLength * (draft?.dispatchesPerPass ?? 0);
-}
-
 export function methodText(report: BenchReport): string {
   return (
     `${report.prompts.length} prompts × ${report.maxNewTokens} tokens, greedy. The tokens of every k are compared with those ` +
-    `of k = 0 before anything is timed. Then ${report.repeatCount} timed runs for each prompt and k, interleaved, the order of k ` +
-    'turned each time; tokens/s is the median of the runs, ± half of their interquartile range, speedup the median of the ' +
+    `of k = 0 before anything is timed. Then ${report.repeatCount} timed ${report.repeatCount === 1 ? 'run' : 'runs'} for each prompt and k, interleaved, the order of k ` +
+    'turned each time; tokens/s is the median of the runs, ± their median distance from it, speedup the median of the ' +
     'ratios within one prompt and repeat. Predicted: E / (k·c + v(k+1)).'
   );
 }

@@ -12,6 +12,7 @@ export type Charts = {
 };
 
 const height = 160;
+const rightAxisSize = 28;
 
 export function createCharts(acceptancePlace: HTMLElement, speedPlace: HTMLElement): Charts {
   const acceptance = createChart(
@@ -80,7 +81,8 @@ function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOpti
     // The figures are in the tiles and in the table; a second legend would say them again.
     legend: { show: false },
     cursor: { show: false },
-    padding: [8, 8, 0, 0],
+    // Room for a right axis in both charts, so that a round stands at the same place in both.
+    padding: [8, axes.length > 1 ? 0 : rightAxisSize, 0, 0],
     scales: {
       x: { time: false, range: (_, _min, max) => [1, Math.max(10, max ?? 10)] },
       ...Object.fromEntries(
@@ -99,7 +101,7 @@ function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOpti
           ...axisStyle(),
           scale,
           side: right === true ? 1 : 3,
-          size: 54,
+          size: right === true ? rightAxisSize : 54,
           ...(right === true ? { grid: { show: false } } : {}),
           ...(scale === 'share' ? { values: (_, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) } : {}),
         }),

@@ -96,10 +96,10 @@ const definitions = {
     'v(M)',
     'Time of a target pass over M rows / over one row. Checking k drafts takes M = k + 1 rows. Medians, measured on this device.',
   ],
-  spread: ['±', 'Half of the interquartile range of the timed runs, relative to their median.'],
+  spread: ['±', 'Median distance of the timed runs from their median, relative to it: half of the runs lie within.'],
   dispatches: [
     'Dispatches',
-    'Compute dispatches of a pass over up to 8 rows; per round, those of k draft steps and one target pass. Small models are bound by them.',
+    'Compute dispatches of a pass over up to 8 rows; per round, those of k draft steps, one target pass and the decision. Small models are bound by them.',
   ],
   verdict: [
     'Does it pay?',

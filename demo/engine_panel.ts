@@ -22,6 +22,7 @@ export async function loadEngine(): Promise<Engine | null> {
     byId(`progress-${model}`, HTMLProgressElement).value = 0;
     textAt(`bytes-${model}`, 'waiting');
   }
+  textAt('loading-stage', '');
   try {
     const engine = await createEngine({ target: targetUrl, draft: draftUrl, onProgress: showProgress });
     loading.hidden = true;
@@ -45,6 +46,9 @@ function showProgress({ model, loadedBytes, totalBytes }: LoadProgress): void {
     bar.value = loadedBytes;
     textAt(`bytes-${model}`, `${megabytes(loadedBytes)} of ${megabytes(totalBytes)}`);
   }
+  const bars = ['target', 'draft'].map((name) => byId(`progress-${name}`, HTMLProgressElement));
+  const allLoaded = bars.every((bar) => bar.position === 1); // -1 while indeterminate
+  textAt('loading-stage', allLoaded ? 'Fetched. Now the upload to the GPU, the shaders and a self-test.' : '');
 }
 
 function showFacts(info: EngineInfo): void {
@@ -82,32 +86,37 @@ function showUnsupported(reason: string): void {
     'ul',
     {},
     remedies.map(([browser, remedy]) =>
-      element('li', {}, [element('strong', { textContent: `${browser}: ` }), remedy]),
+      element('li', {}, [element('strong', { textContent: `${browser}: ` }), ...withCode(remedy)]),
     ),
   );
   showPanel('WebGPU is not available', why, [list], true);
   byId('problem-docs', HTMLAnchorElement).hidden = true;
 }
 
+/** Text with what stands between backticks as code. */
+function withCode(text: string): (Node | string)[] {
+  return text.split('`').map((part, i) => (i % 2 === 1 ? element('code', { textContent: part }) : part));
+}
+
 const remedies: [string, string][] = [
   [
     'Chrome, Edge, Opera (113 or later; 121 on Android)',
-    'update the browser, switch on “Use graphics acceleration when available” in its system settings, and look for “WebGPU” on chrome://gpu.',
+    'update the browser, switch on “Use graphics acceleration when available” in its system settings, and look for “WebGPU” on `chrome://gpu`.',
   ],
   [
     'Chrome on Linux',
-    'where chrome://gpu says that WebGPU is disabled, start it with --enable-unsafe-webgpu --enable-features=Vulkan.',
+    'where `chrome://gpu` says that WebGPU is disabled, start it with `--enable-unsafe-webgpu` `--enable-features=Vulkan`.',
   ],
   ['Safari', 'version 26 or later, on macOS, iOS, iPadOS or visionOS 26.'],
   [
     'Firefox',
-    'version 141 or later on Windows, 145 or later on a Mac with Apple silicon; elsewhere set dom.webgpu.enabled on about:config in Nightly.',
+    'version 141 or later on Windows, 145 or later on a Mac with Apple silicon; elsewhere set `dom.webgpu.enabled` on `about:config` in Nightly.',
   ],
 ];
 
 function showPanel(title: string, message: string, help: Node[], canReload: boolean): void {
   textAt('problem-title', title);
-  textAt('problem-message', message);
+  byId('problem-message', HTMLElement).replaceChildren(...withCode(message));
   byId('problem-help', HTMLElement).replaceChildren(...help);
   byId('retry', HTMLButtonElement).hidden = !canReload;
   byId('problem', HTMLElement).hidden = false;

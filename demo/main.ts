@@ -135,6 +135,8 @@ async function writeStory(engine: Engine, signal: AbortSignal): Promise<void> {
   storyEnd.textContent = '';
   announce(`Generating with ${state.draftLength} draft tokens per round.`);
   startStory(story, state.prompt);
+  // On a phone the story is below the screen: the buttons go to its top, and the story is under them.
+  if (story.getBoundingClientRect().top > window.innerHeight * 0.7) buttons.story.start.scrollIntoView();
   numbers.start(state.draftLength);
   lastStory = null;
   try {

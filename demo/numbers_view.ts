@@ -96,7 +96,7 @@ function tableRow(point: Point, drawn: (chart: 'acceptance' | 'speed', series: n
 function drawHistogram(histogram: readonly number[]): void {
   const body = byId('histogram', HTMLTableElement).tBodies[0]!;
   const largest = Math.max(1, ...histogram);
-  if (body.rows.length !== histogram.length) {
+  if (body.getElementsByClassName('bar').length !== histogram.length) {
     body.replaceChildren(
       ...histogram.map((_, i) => {
         const bar = element('span', { className: 'bar' });

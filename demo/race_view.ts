@@ -60,9 +60,16 @@ export function installRace(page: {
   });
 }
 
-function verdict({ speedup, draftLength }: RaceReport): string {
-  const figure = `${speedup.toFixed(2)}× the tokens per second of plain decoding`;
-  return `With k = ${draftLength} this device reaches ${figure}: speculation ${speedup > 1 ? 'pays' : 'does not pay'} here.`;
+type RaceFigures = { speedup: number; draftLength: number; pairs: readonly { speedup: number }[] };
+
+/** A gain that not every pair shows is called none, and so is a loss. */
+export function verdict({ speedup, pairs, draftLength }: RaceFigures): string {
+  const pays = pairs.every((pair) => pair.speedup > 1);
+  const loses = pairs.every((pair) => pair.speedup <= 1);
+  return (
+    `With k = ${draftLength} this device reaches ${speedup.toFixed(2)}× the tokens per second of plain decoding: ` +
+    `speculation ${pays ? 'pays' : loses ? 'does not pay' : 'makes no clear difference'} here.`
+  );
 }
 
 function showReport(race: RaceReport): void {
@@ -84,23 +91,23 @@ function showReport(race: RaceReport): void {
 }
 
 /** One paragraph: what a round yields against what it costs, in target steps. */
-export function reasonText({
-  prediction,
-  costs,
-  speedup,
-}: Pick<RaceReport, 'prediction' | 'costs' | 'speedup'>): string {
+function reasonText({ prediction, costs, speedup }: Pick<RaceReport, 'prediction' | 'costs' | 'speedup'>): string {
   if (prediction === null) return '';
   const { draftLength: k, alpha, c, v, expectedTokens, roundCost } = prediction;
   const drafting = k * c;
   const checking = v - 1;
   const breakEven =
     prediction.speedup > 1
-      ? 'That is more than it costs, so a gain is predicted.'
-      : `That is less than it costs: ${drafting > checking ? 'the draft steps weigh most' : 'checking several rows at once weighs most'}.`;
+      ? 'It yields more than it costs, so a gain is predicted.'
+      : `It yields less than it costs: ${drafting > checking ? 'the draft steps weigh most' : 'checking several rows at once weighs most'}.`;
+  const apart =
+    Math.abs(speedup / prediction.speedup - 1) > 0.2
+      ? ' They are more than a fifth apart: the prediction leaves out the host, and other work on this machine slows both.'
+      : '';
   return (
     `Why: at α = ${alpha.toFixed(2)} a round of ${k} drafts yields E = ${expectedTokens.toFixed(2)} tokens. It costs ` +
     `k·c + v(k+1) = ${k} × ${c.toFixed(2)} + ${v.toFixed(2)} = ${roundCost.toFixed(2)} target steps of ` +
-    `${costs.targetStepMs.toFixed(2)} ms. ${breakEven} Predicted: ${prediction.speedup.toFixed(2)}×; measured: ${speedup.toFixed(2)}×.`
+    `${costs.targetStepMs.toFixed(2)} ms. ${breakEven} Predicted: ${prediction.speedup.toFixed(2)}×; measured: ${speedup.toFixed(2)}×.${apart}`
   );
 }
 

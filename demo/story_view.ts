@@ -36,15 +36,15 @@ export function appendRound(place: HTMLElement, round: Round, firstPosition: num
     token.title =
       `${kindNames[kind]} · round ${index}, position ${firstPosition + i}` +
       (round.stats.phase === 'verify' ? ` · ${acceptedCount} of ${draftLength} drafts accepted` : '');
-    // The space before a word stays outside of the mark: a box around " was" would look like a box around a gap.
-    const [, space = '', rest = ''] = /^(\s*)([\s\S]*)$/.exec(piece) ?? [];
-    if (rest === '') {
-      token.textContent = piece;
+    // White space stays outside of the mark: a box around " was" would look like a box around a gap.
+    const [, before = '', visible = '', after = ''] = /^(\s*)(\S[\s\S]*?)?(\s*)$/.exec(piece) ?? [];
+    token.textContent = visible;
+    if (visible === '') {
+      token.dataset.sign = piece.includes('\n') ? '↵' : piece === '' ? '·' : '␣'; // drawn by the style sheet
+      fragment.append(token, piece);
     } else {
-      fragment.append(space);
-      token.textContent = rest;
+      fragment.append(before, token, after);
     }
-    fragment.append(token);
   }
   place.append(fragment);
   return firstPosition + round.pieces.length;

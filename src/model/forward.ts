@@ -74,8 +74,8 @@ export async function createForward(
   const rotationOf = (name: string, rope: RopeConfig) =>
     createStorageFrom(gpu, `${label} ${name}`, rotationTable(contextLength + spareRows, rope));
   const fullRotation = rotationOf('rotation', ropes.full);
-  const hasWindows = config.windows.some((window) => window !== null);
-  const slidingRotation = hasWindows ? rotationOf('sliding rotation', ropes.sliding) : fullRotation;
+  const turnsApart = ropes.sliding !== ropes.full && config.windows.some((window) => window !== null);
+  const slidingRotation = turnsApart ? rotationOf('sliding rotation', ropes.sliding) : fullRotation;
 
   type Both = { few: Step; tile: Step };
   const both = async (step: Promise<Step>): Promise<Both> => ({ few: await step, tile: await step });

@@ -20,7 +20,7 @@ export function checkSameVocabulary(target: NamedVocabulary, draft: NamedVocabul
   for (let id = 0; id < size; id++) {
     const targetToken = entry(target, id);
     const draftToken = entry(draft, id);
-    if (targetToken === draftToken) continue;
+    if (targetToken === draftToken || withSpaces(targetToken) === withSpaces(draftToken)) continue;
     throw new VocabularyMismatchError(
       `The draft model ${draft.url} does not share the vocabulary of the target ${target.url}: token id ${id} is ` +
         `${quote(draftToken)} in the draft (${draft.tokenizer.vocabSize} tokens) and ${quote(targetToken)} in the ` +
@@ -29,4 +29,6 @@ export function checkSameVocabulary(target: NamedVocabulary, draft: NamedVocabul
   }
 }
 
+/** GGUF files write the blanks of some tokens as they are, tokenizer.json writes ▁. */
+const withSpaces = (token: string | null) => token?.replaceAll('▁', ' ') ?? null;
 const quote = (token: string | null) => (token === null ? 'no token' : JSON.stringify(token.slice(0, 60)));

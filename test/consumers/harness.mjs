@@ -12,6 +12,11 @@ import { npm } from './process.mjs';
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const publicFolder = join(root, 'demo', 'public');
 export const sections = readSections(readFileSync(join(root, 'docs', 'bundlers.md'), 'utf8'));
+/** The block under "Use it" in README.md. */
+export const usage = readSections(readFileSync(join(root, 'README.md'), 'utf8')).get('Use it')?.[0]?.text ?? '';
+const chatSections = readSections(readFileSync(join(root, 'docs', 'chat.md'), 'utf8'));
+/** All blocks of docs/chat.md, which continue each other. The unit tests run them. */
+export const chat = [...chatSections.values()].flatMap((blocks) => blocks.map(({ text }) => text)).join('\n');
 /** Pinned, so that a release of somebody else's does not break a test of ours overnight. @type {Record<string, string>} */
 const versions = JSON.parse(readFileSync(join(root, 'test', 'consumers', 'versions.json'), 'utf8'));
 
@@ -136,6 +141,7 @@ export function createReader(/** @type {import('@playwright/test').Browser} */ b
       firstStory ??= story;
       if (story !== firstStory)
         throw new Error(`Expected the story of the first page, "${firstStory}", got "${story}".`);
+      return story;
     } finally {
       await page.close();
       await served.close();

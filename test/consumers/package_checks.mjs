@@ -1,6 +1,7 @@
 /** What can be said of the packed package without a browser. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { workerLine } from '../../tools/vite_plugins.mjs';
@@ -66,6 +67,23 @@ export async function checkPackage(
     const worker = readFileSync(join(installed, 'dist', 'worker.js'), 'utf8');
     const outside = /\bimport\s*\(|\bimport\.meta\b|^\s*import\b|\beval\(|new Function/m.exec(worker);
     if (outside) throw new Error(`Expected dist/worker.js to stand alone, got ${outside[0]}.`);
+  });
+
+  await test('package: the sizes in README.md', () => {
+    const said = /([\d.]+) kB for the page, ([\d.]+) kB for the worker/.exec(
+      readFileSync(join(root, 'README.md'), 'utf8'),
+    );
+    const actual = ['index.js', 'worker.js'].map(
+      (name) => gzipSync(readFileSync(join(installed, 'dist', name)), { level: 9 }).byteLength / 1000,
+    );
+    // The document may lag behind by a tenth: nobody edits it at every change.
+    for (const [i, size] of actual.entries()) {
+      if (!(Math.abs(Number(said?.[i + 1]) - size) <= Math.max(1, size / 10))) {
+        throw new Error(
+          `Expected about ${actual.map((each) => each.toFixed(1)).join(' and ')} kB, got "${said?.[0]}".`,
+        );
+      }
+    }
   });
 
   await test('package: every export imports in plain Node', async () => {

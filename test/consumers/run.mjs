@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { chromium } from '@playwright/test';
 import { chooseAdapter, ensureBrowser, launchOptions } from '../browser.mjs';
 import {
+  chat,
   commandOf,
   createReader,
   createTester,
@@ -19,6 +20,7 @@ import {
   root,
   runCommand,
   sections,
+  usage,
 } from './harness.mjs';
 import { checkPackage, checkTypes } from './package_checks.mjs';
 import { npm, startServer } from './process.mjs';
@@ -66,6 +68,24 @@ try {
 
   await test('no bundler: an import map', async () => expectStory(await serveFolder(plain.folder, publicFolder)));
 
+  await test('README.md: the usage block', async () => {
+    // The page of the project above, with that block for its script and two lines that show what its variables hold.
+    const page = readFileSync(join(plain.folder, 'index.html'), 'utf8').replace('/src/main.js', '/src/usage.js');
+    const show =
+      "document.querySelector('#story').textContent = text;\n" +
+      "document.querySelector('#rate').textContent = `${stats.acceptedCount} of ${stats.draftedCount} drafts accepted`;";
+    writeFileSync(join(plain.folder, 'usage.html'), page);
+    writeFileSync(join(plain.folder, 'src', 'usage.js'), `${usage}\n${show}\n`);
+    const served = await serveFolder(plain.folder, publicFolder);
+    let printed = '';
+    const story = await expectStory({ ...served, url: `${served.url}usage.html` }, async (page) => {
+      page.on('console', (message) => {
+        if (message.type() === 'log') printed += /^(.*) \d$/s.exec(message.text())?.[1] ?? `[${message.text()}]`;
+      });
+    });
+    if (printed !== story) throw new Error(`Expected "${story}" on the console, got "${printed}".`);
+  });
+
   for (const project of [vite, vite7]) {
     await test(`${project.section.toLowerCase()}: development`, async () => {
       await project.installed;
@@ -95,6 +115,8 @@ try {
 
   await typescript.installed;
   cpSync(join(root, 'test', 'consumers', 'every_type.ts'), join(typescript.folder, 'src', 'every_type.ts'));
+  writeFileSync(join(typescript.folder, 'src', 'usage.ts'), usage);
+  writeFileSync(join(typescript.folder, 'src', 'chat.ts'), chat);
   writeFileSync(join(typescript.folder, 'package.json'), '{ "private": true, "type": "module" }');
   await checkTypes(test, typescript.folder);
 

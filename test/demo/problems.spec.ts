@@ -47,7 +47,19 @@ test('a model file that is something else shows its typed error', async ({ page 
   await expect(page.locator('#problem')).toContainText('config.json');
 });
 
-test('load progress is shown in bytes for both models', async ({ page }) => {
+test('loading tells the bytes of both models, asks no other host, and works under a strict policy', async ({
+  page,
+  baseURL,
+}) => {
+  const hosts = new Set<string>();
+  page.on('request', (request) => hosts.add(new URL(request.url()).origin));
+  await page.route(`${baseURL}?*`, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({
+      response,
+      headers: { ...response.headers(), 'content-security-policy': "default-src 'self'; worker-src 'self'" },
+    });
+  });
   await page.addInitScript(() => {
     document.addEventListener('DOMContentLoaded', () => {
       const seen: string[] = [];
@@ -58,34 +70,19 @@ test('load progress is shown in bytes for both models', async ({ page }) => {
       }).observe(place, { subtree: true, childList: true, characterData: true });
     });
   });
-  await openPage(page);
-  await ready(page);
-  const seen = (await page.evaluate(() => document.documentElement.dataset.progressSeen)) ?? '';
-  expect(seen).toMatch(/Target model \d+\.\d\d of 6\.\d\d MB|Target model \d+\.\d\d MB of 6\.\d\d MB/);
-  expect(seen).toMatch(/Draft model \d+\.\d\d MB of 1\.\d\d MB/);
-  const value = await page.locator('#progress-target').evaluate((bar: HTMLProgressElement) => bar.value / bar.max);
-  expect(value).toBe(1);
-});
-
-test('the page runs under a strict content security policy', async ({ page, baseURL }) => {
-  await page.route(`${baseURL}?*`, async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({
-      response,
-      headers: { ...response.headers(), 'content-security-policy': "default-src 'self'; worker-src 'self'" },
-    });
-  });
   await openPage(page, { k: 3, maxNewTokens: 8, run: true });
   await finished(page);
   expect((await storyText(page)).length).toBeGreaterThan(60);
   const styled = await page.evaluate(() => getComputedStyle(document.querySelector('.columns') as Element).display);
   expect(styled).toBe('grid');
-});
-
-test('nothing is asked of another host', async ({ page, baseURL }) => {
-  const hosts = new Set<string>();
-  page.on('request', (request) => hosts.add(new URL(request.url()).origin));
-  await openPage(page, { k: 3, maxNewTokens: 8, run: true });
-  await finished(page);
   expect([...hosts]).toEqual([new URL(baseURL ?? '').origin]);
+
+  const seen = (await page.evaluate(() => document.documentElement.dataset.progressSeen)) ?? '';
+  expect(seen).toMatch(/Target model \d+\.\d\d MB of 6\.\d\d MB/);
+  expect(seen).toMatch(/Draft model \d+\.\d\d MB of 1\.\d\d MB/);
+  expect(seen).toContain('Fetched. Now the upload to the GPU');
+  for (const name of ['target', 'draft']) {
+    const share = await page.locator(`#progress-${name}`).evaluate((bar: HTMLProgressElement) => bar.position);
+    expect(share).toBe(1);
+  }
 });

@@ -1,32 +1,28 @@
+/** The story: its text, its marks, its numbers, its link. */
 import {
   expect,
   finished,
+  lily,
   metaInfo,
-  openPage,
   ready,
+  set,
   storyText,
-  storyTokens,
   tableRows,
   test,
+  tokensIn,
+  watchStates,
   writeStory,
 } from './page.ts';
 
-const prompt = 'Once upon a time, there was a little girl named Lily.';
-
-test('a story appears, its tokens marked, its adapter named', async ({ page }) => {
-  await openPage(page, { k: 3, maxNewTokens: 60 });
-  await expect(page.locator('#story')).toHaveAttribute('data-state', 'idle');
-  await ready(page);
+test('a story appears, its tokens marked, its adapter named', async ({ loaded: page }) => {
   await expect(page.locator('#fact-adapter')).not.toBeEmpty();
   await expect(page.locator('#fact-lossless')).toHaveText(/^(exact|near-ties)$/);
-  await page.locator('#start').click();
-  await expect(page.locator('#story')).toHaveAttribute('data-state', 'running');
-  await finished(page);
-
-  const text = await storyText(page);
-  expect(text.startsWith(prompt)).toBe(true);
-  expect(text.length).toBeGreaterThan(prompt.length + 100);
-  const tokens = await storyTokens(page);
+  const states = await watchStates(page, 'story');
+  const text = await writeStory(page, { k: 3, maxNewTokens: 60 });
+  expect(await states()).toEqual(['running', 'done']);
+  expect(text.startsWith(lily)).toBe(true);
+  expect(text.length).toBeGreaterThan(lily.length + 100);
+  const tokens = await tokensIn(page, '#story');
   expect(tokens.map((token) => token.position)).toEqual(tokens.map((_, i) => i));
   expect(tokens[0]?.kind).toBe('prefill');
   const kinds = new Set(tokens.slice(1).map((token) => token.kind));
@@ -45,11 +41,19 @@ test('a story appears, its tokens marked, its adapter named', async ({ page }) =
     { fontWeight: '600', underlined: false, framed: true },
   ]);
   await expect(page.locator('#story .token').nth(5)).toHaveAttribute('title', /round \d+, position 5/);
+  // The ends of paragraphs have no letter to mark, and a sign instead.
+  expect(text).toContain('\n');
+  const empty = page.locator('#story .token:empty');
+  expect(await empty.count()).toBeGreaterThan(0);
+  const sign = (token: Element) => getComputedStyle(token, '::before').content;
+  expect(await empty.first().evaluate(sign)).toContain('↵');
 });
 
-test('the charts’ data, the histogram and meta_info are the sums of the rounds in the story', async ({ page }) => {
-  await writeStory(page, { prompt, k: 4, maxNewTokens: 120 });
-  const tokens = await storyTokens(page);
+test('the charts’ data, the histogram and meta_info are the sums of the rounds in the story', async ({
+  loaded: page,
+}) => {
+  await writeStory(page, { k: 4, maxNewTokens: 80 });
+  const tokens = await tokensIn(page, '#story');
   const meta = await metaInfo(page);
   const rows = await tableRows(page, '#chart-table');
 
@@ -112,15 +116,11 @@ test('the charts’ data, the histogram and meta_info are the sums of the rounds
   expect(colours.green).toBeGreaterThan(50);
 });
 
-test('k = 0 decodes plainly and gives the same text', async ({ page }) => {
-  const speculative = await writeStory(page, { prompt, k: 5, maxNewTokens: 50 });
-  const ids = (await storyTokens(page)).map((token) => token.id);
-  await page.locator('#draft-length').fill('0');
-  await page.locator('#start').click();
-  await expect(page.locator('#story .token[data-kind=plain]').first()).toBeVisible();
-  await finished(page);
-  expect(await storyText(page)).toBe(speculative);
-  const tokens = await storyTokens(page);
+test('k = 0 decodes plainly and gives the same text', async ({ loaded: page }) => {
+  const speculative = await writeStory(page, { k: 5, maxNewTokens: 30 });
+  const ids = (await tokensIn(page, '#story')).map((token) => token.id);
+  expect(await writeStory(page, { k: 0, maxNewTokens: 30 })).toBe(speculative);
+  const tokens = await tokensIn(page, '#story');
   expect(tokens.map((token) => token.id)).toEqual(ids);
   expect(new Set(tokens.slice(1).map((token) => token.kind))).toEqual(new Set(['plain']));
   expect(Object.keys(await metaInfo(page)).filter((key) => key.startsWith('spec_'))).toEqual([]);
@@ -128,24 +128,20 @@ test('k = 0 decodes plainly and gives the same text', async ({ page }) => {
   await expect(page.locator('#acceptance-chart')).toHaveAttribute('aria-label', /Nothing was drafted/);
 });
 
-test('a permalink reproduces the text, and starts only when it says so', async ({ page, context }) => {
-  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+test('a permalink reproduces the text, and starts only when it says so', async ({ loaded, page }) => {
   const own = 'One day, a “red” bird & a cat = friends? 100 %';
-  const text = await writeStory(page, { prompt: own, k: 2, maxNewTokens: 40 });
+  const text = await writeStory(loaded, { prompt: own, k: 2, maxNewTokens: 40 });
   expect(text.startsWith(own)).toBe(true);
-  await page.locator('#copy-link').click();
-  await expect(page.locator('#copy-link')).toHaveText('Copied');
-  const link = await page.evaluate(() => navigator.clipboard.readText());
+  await loaded.locator('#copy-link').click();
+  await expect(loaded.locator('#copy-link')).toHaveText('Copied');
+  const link = await loaded.evaluate(() => navigator.clipboard.readText());
   expect(new URL(link).searchParams.get('run')).toBe('1');
 
-  const address = page.url();
-  await page.goto('about:blank');
   await page.goto(link);
   await finished(page);
   expect(await storyText(page)).toBe(text);
 
-  await page.goto('about:blank');
-  await page.goto(address);
+  await page.goto(loaded.url());
   await ready(page);
   await expect(page.locator('#prompt')).toHaveValue(own);
   await expect(page.locator('#draft-length')).toHaveValue('2');
@@ -153,9 +149,8 @@ test('a permalink reproduces the text, and starts only when it says so', async (
   await expect(page.locator('#story')).toHaveAttribute('data-state', 'idle');
 });
 
-test('the settings are in the URL, and Back and Forward walk through those that ran', async ({ page }) => {
-  await openPage(page, { prompt: 'A cat', k: 1, maxNewTokens: 4 });
-  await ready(page);
+test('the settings are in the URL, and Back and Forward walk through those that ran', async ({ loaded: page }) => {
+  await writeStory(page, { prompt: 'A cat', k: 1, maxNewTokens: 4 });
   await page.locator('#draft-length').fill('2');
   await page.locator('#draft-length').fill('6');
   expect(new URL(page.url()).searchParams.get('k')).toBe('6');
@@ -174,16 +169,15 @@ test('the settings are in the URL, and Back and Forward walk through those that 
   await expect(page.locator('#prompt')).toHaveValue('A dog');
 });
 
-test('Stop ends a story, which keeps what it has, and the next one runs', async ({ page }) => {
-  await openPage(page, { prompt, k: 1, maxNewTokens: 900 });
-  await ready(page);
+test('Stop ends a story, which keeps what it has, and the next one runs', async ({ loaded: page }) => {
+  await set(page, { k: 1, maxNewTokens: 900 });
   await page.locator('#start').click();
   await expect(page.locator('#story .token[data-round="5"]').first()).toBeVisible();
   await page.locator('#stop').click();
   await finished(page, 'stopped');
   const meta = await metaInfo(page);
   expect(meta.finish_reason).toMatchObject({ type: 'abort' });
-  const tokens = await storyTokens(page);
+  const tokens = await tokensIn(page, '#story');
   expect(meta.completion_tokens).toBe(tokens.length);
   expect(tokens.length).toBeLessThan(900);
   await expect(page.locator('#sums')).toHaveAttribute('data-equal', 'true');
@@ -192,5 +186,7 @@ test('Stop ends a story, which keeps what it has, and the next one runs', async 
   await page.locator('#max-new-tokens').fill('8');
   await page.locator('#start').click();
   await finished(page);
-  expect((await storyTokens(page)).map((token) => token.id)).toEqual(tokens.slice(0, 8).map((token) => token.id));
+  expect((await tokensIn(page, '#story')).map((token) => token.id)).toEqual(
+    tokens.slice(0, 8).map((token) => token.id),
+  );
 });

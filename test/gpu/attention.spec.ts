@@ -12,6 +12,9 @@ describe.each([
   { headCount: 4, kvHeadCount: 2, headDim: 64 },
   { headCount: 3, kvHeadCount: 1, headDim: 20 },
   { headCount: 2, kvHeadCount: 2, headDim: 128 },
+  { headCount: 2, kvHeadCount: 1, headDim: 80 },
+  { headCount: 1, kvHeadCount: 1, headDim: 96 },
+  { headCount: 2, kvHeadCount: 1, headDim: 256 },
 ])('rope_kv and attention $headCount/$kvHeadCount/$headDim', (heads) => {
   const rope = plainRope(heads.headDim, 10_000);
 

@@ -1,5 +1,5 @@
 /** `engine.chat` over the real engine: an embedded model that came with a chat template. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { ChatCompletionChunk, ChatCompletionRequest, ChatMessage } from '../../src/chat_types.ts';
 import { InvalidOptionError, UnsupportedModelError } from '../../src/errors.ts';
 import type { ModelSource } from '../../src/model/source.ts';
@@ -14,13 +14,10 @@ const template = `{{ bos_token }}{% for message in messages %}
 
 const messages: ChatMessage[] = [
   { role: 'system', content: 'You tell stories.' },
-  { role: 'user', content: ' Tell me of a dog. ' },
-  { role: 'assistant', content: 'Once upon a time there was a dog.' },
-  { role: 'user', content: [{ type: 'text', text: 'What did it do?' }] },
+  { role: 'user', content: [{ type: 'text', text: ' Tell me of a dog. ' }] },
 ];
 const rendered =
   '<|endoftext|><|im_start|>system\nYou tell stories.<|im_end|>\n<|im_start|>user\nTell me of a dog.<|im_end|>\n' +
-  '<|im_start|>assistant\nOnce upon a time there was a dog.<|im_end|>\n<|im_start|>user\nWhat did it do?<|im_end|>\n' +
   '<|im_start|>assistant\n';
 
 /** The embedded target, whose tokenizer_config.json now has a template. */
@@ -47,9 +44,8 @@ const bytesOf = (text: string) => [...new TextEncoder().encode(text)];
 describe('a chat', () => {
   let engine: Engine;
   beforeAll(async () => {
-    engine = await openEngine(await chatSource(), embeddedSource('stories-650k'), { contextLength: 256 });
+    engine = await openEngine(await chatSource(), embeddedSource('stories-650k'), { contextLength: 128 });
   });
-  afterAll(() => engine.dispose());
 
   it('renders its template, with one beginning-of-sequence token', async () => {
     const { text, tokens } = await engine.chat.applyTemplate(messages);
@@ -63,23 +59,17 @@ describe('a chat', () => {
 
   it.each<[string, Omit<ChatCompletionRequest, 'messages' | 'stream'>, object]>([
     ['greedy', { temperature: 0 }, {}],
-    ['greedy, plain', { temperature: 0, draft_length: 0 }, { draftLength: 0 }],
-    ['sampled with a seed', { seed: 5, top_p: 0.9 }, { temperature: 1, seed: 5, topP: 0.9 }],
-    [
-      'sampled with another',
-      { temperature: 1.3, seed: 6, top_k: 30, draft_length: 7 },
-      { temperature: 1.3, seed: 6, topK: 30 },
-    ],
-    ['stopped', { temperature: 0, stop: ['.', '!'] }, { stop: ['.', '!'] }],
+    ['sampled with a seed, plain', { seed: 5, top_p: 0.9, draft_length: 0 }, { temperature: 1, seed: 5, topP: 0.9 }],
+    ['stopped', { temperature: 0, stop: 'a' }, { stop: 'a' }],
   ])('%s: the same text streamed, in one piece, and from generate on the rendered prompt', async (_, options, own) => {
-    const request = { messages, max_tokens: 40, ...options };
+    const request = { messages, max_tokens: 16, ...options };
     const whole = await engine.chat.completions.create(request);
     const chunks = await collect(engine, request);
-    const reference = await engine.generate(rendered, { maxNewTokens: 40, ...own }).result;
+    const reference = await engine.generate(rendered, { maxNewTokens: 16, ...own }).result;
 
     const { message, finish_reason } = whole.choices[0];
     expect(message.content).toBe(reference.text);
-    expect(message.content.length).toBeGreaterThan(5);
+    expect(message.content.length).toBeGreaterThan(0);
     expect(finish_reason).toBe(reference.meta_info.finish_reason.type);
     const choices = chunks.flatMap((chunk) => chunk.choices);
     expect(choices.map(({ delta }) => delta.content ?? '').join('')).toBe(reference.text);
@@ -97,7 +87,7 @@ describe('a chat', () => {
   });
 
   it('tells logprobs whose bytes are the text, those of generate', async () => {
-    const request = { messages, max_tokens: 24, temperature: 0, logprobs: true, top_logprobs: 2 };
+    const request = { messages, max_tokens: 8, temperature: 0, logprobs: true, top_logprobs: 2 };
     const { message, logprobs } = (await engine.chat.completions.create(request)).choices[0];
     const content = logprobs?.content ?? [];
     expect(content.flatMap(({ bytes }) => bytes ?? [])).toEqual(bytesOf(message.content));
@@ -105,7 +95,7 @@ describe('a chat', () => {
       expect(top).toHaveLength(2);
       expect(top[0]).toMatchObject({ token, logprob });
     }
-    const reference = await engine.generate(rendered, { maxNewTokens: 24, logprobs: true, topLogprobs: 2 }).result;
+    const reference = await engine.generate(rendered, { maxNewTokens: 8, logprobs: true, topLogprobs: 2 }).result;
     const own = reference.logprobs?.map(({ text, logprob }) => [text, logprob]) ?? [];
     expect(content.map(({ token, logprob }) => [token, logprob])).toEqual(own.slice(0, content.length));
 
@@ -117,15 +107,15 @@ describe('a chat', () => {
   it('goes on until the context is full when nothing limits it', async () => {
     const { choices, usage } = await engine.chat.completions.create({ messages, temperature: 0, ignore_eos: true });
     expect(choices[0].finish_reason).toBe('length');
-    expect(usage.total_tokens).toBe(256);
+    expect(usage.total_tokens).toBe(128);
   });
 
   it('refuses what the template refuses and what does not fit, and goes on', async () => {
     const late: ChatMessage[] = [...messages, { role: 'system', content: 'Now in verse.' }];
     const create = (given: ChatMessage[]) => engine.chat.completions.create({ messages: given, max_tokens: 2 });
     await expect(create(late)).rejects.toThrow(/it says: The system message comes first/);
-    const long: ChatMessage[] = [{ role: 'user', content: 'word '.repeat(300) }];
-    await expect(create(long)).rejects.toThrow(/`messages` to have at most 255 tokens/);
+    const long: ChatMessage[] = [{ role: 'user', content: 'word '.repeat(200) }];
+    await expect(create(long)).rejects.toThrow(/`messages` to have at most 127 tokens/);
     await expect(create(long)).rejects.toThrow(InvalidOptionError);
     expect((await create(messages)).usage.completion_tokens).toBe(2);
   });
@@ -148,16 +138,12 @@ describe('a chat', () => {
       3,
     );
   });
-});
 
-it('a model without a template says so', async () => {
-  const engine = await openEngine(embeddedSource('stories-3m'), null, { contextLength: 64 });
-  try {
-    const created = engine.chat.completions.create({ messages });
+  it('a model without a template says so', async () => {
+    const base = await openEngine(embeddedSource('stories-3m'), null, { contextLength: 64 });
+    const created = base.chat.completions.create({ messages });
     await expect(created).rejects.toThrow(/stories-3m\/ to have a chat template.*got none.*generate\(\)/);
     await expect(created).rejects.toThrow(UnsupportedModelError);
-    await expect(engine.chat.applyTemplate(messages)).rejects.toThrow(UnsupportedModelError);
-  } finally {
-    await engine.dispose();
-  }
+    await expect(base.chat.applyTemplate(messages)).rejects.toThrow(UnsupportedModelError);
+  });
 });

@@ -8,13 +8,13 @@ const off = { topK: 0, topP: 1, minP: 0 };
 
 const cells: Omit<Cell, 'sequenceCount'>[] = [
   { ...off, mode: 'rejection', vocabSize: 64, relation: 'near', k: 1, temperature: 0.7 },
-  { mode: 'rejection', vocabSize: 64, relation: 'far', k: 2, temperature: 1.5, topK: 12, topP: 0.9, minP: 0 },
-  { mode: 'rejection', vocabSize: 64, relation: 'equal', k: 3, temperature: 1, topK: 0, topP: 1, minP: 0.05 },
+  { mode: 'rejection', vocabSize: 64, relation: 'far', k: 2, temperature: 1.5, topK: 30, topP: 0.9, minP: 0 },
+  { mode: 'rejection', vocabSize: 64, relation: 'equal', k: 2, temperature: 1, topK: 0, topP: 1, minP: 0.05 },
   { mode: 'rejection', vocabSize: 256, relation: 'near', k: 3, temperature: 1, topK: 40, topP: 0.95, minP: 0.01 },
   { ...off, mode: 'rejection', vocabSize: 256, relation: 'far', k: 1, temperature: 1 },
   { ...off, mode: 'coupled', vocabSize: 64, relation: 'near', k: 1, temperature: 1 },
   { mode: 'coupled', vocabSize: 256, relation: 'far', k: 1, temperature: 0.8, topK: 0, topP: 0.9, minP: 0 },
-  { mode: 'coupled', vocabSize: 64, relation: 'equal', k: 2, temperature: 1.3, topK: 20, topP: 1, minP: 0 },
+  { mode: 'coupled', vocabSize: 64, relation: 'equal', k: 1, temperature: 1.3, topK: 20, topP: 1, minP: 0 },
 ];
 
 it.each(cells)(
@@ -22,13 +22,13 @@ it.each(cells)(
   (cell) => expectCell({ ...cell, sequenceCount }),
 );
 
-it.each([64])('three tokens together, drafts deciding what follows: V %i, k 2', (vocabSize) =>
+it.each([64])('two tokens together, the draft deciding what follows: V %i, k 2', (vocabSize) =>
   expectJoint({
     mode: 'rejection',
     vocabSize,
     k: 2,
-    options: { ...noWarping, temperature: 0.8, topK: 6 },
-    tokenCount: 3,
+    options: { ...noWarping, temperature: 0.8, topK: 12 },
+    tokenCount: 2,
     sequenceCount,
   }),
 );
@@ -44,5 +44,5 @@ it('over 151,936 logits', () =>
     topK: 40,
     topP: 1,
     minP: 0,
-    sequenceCount: 300,
+    sequenceCount: 150,
   }));

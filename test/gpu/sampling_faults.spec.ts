@@ -5,7 +5,7 @@ import { noWarping } from '../reference/warp.ts';
 import { examine, type Relation, simulationOf } from './sampling_grid.ts';
 import type { Simulation } from './sampling_rounds.ts';
 
-const sequenceCount = 4000;
+const sequenceCount = 3000;
 const vocabSize = 64;
 
 /** One draft, top-k 20 of 64. */
@@ -32,7 +32,7 @@ const narrow = { ...near, options: { ...near.options, topK: 5 } };
 /** Token 0 is drafted often, and refused often. */
 const overrated = threeTokens([0.15, 0.5, 0.35], [0.6, 0.2, 0.2]);
 /** Token 1 is refused often; then token 0, which nearly was drafted, competes with token 2, which never is. */
-const runnerUp = threeTokens([0.55, 0.1, 0.35], [0.45, 0.5, 0.05]);
+const runnerUp = { ...threeTokens([0.55, 0.1, 0.35], [0.45, 0.5, 0.05]), sequenceCount: 6000 };
 /** Token 1 is refused only by high numbers; then token 0 competes. */
 const seldomRefused = threeTokens([0.42, 0.45, 0.13], [0.35, 0.6, 0.05]);
 

@@ -315,6 +315,7 @@ describe('accepted', () => {
       target: 't/',
       draft: 't/',
       contextLength: 2,
+      dtype: 'q4' as const,
       roundsInFlight: 4,
       modelName: 'a "name"\n',
       metricsPrefix: 'sglang:',

@@ -70,6 +70,11 @@ describe('where a template comes from', () => {
 });
 
 describe('what a template may do', () => {
+  test('blocks on lines of their own leave no blanks and no empty lines, as in transformers', () => {
+    const source = "a\n    {% if true %}\n  b\n    {# no #}\n  {{ 'c' }}  \n    {% endif %}\nd\n";
+    expect(render(source)).toBe('a\n  b\n  c  \nd');
+  });
+
   test('tools and documents are none', () => {
     expect(render('{{ tools is defined and tools is none and not documents }}')).toBe('true');
   });

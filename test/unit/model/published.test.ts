@@ -138,6 +138,7 @@ test('Qwen2 with windows: from max_window_layers on, or as layer_types says', ()
   const windows = (changes: Record<string, unknown>) => parse('Qwen/Qwen2.5-0.5B', changes).windows;
   const expected = (count: number) => [...new Array(count).fill(null), ...new Array(24 - count).fill(32_768)];
   expect(windows({ use_sliding_window: true, max_window_layers: 21 })).toEqual(expected(21));
+  expect(windows({ use_sliding_window: false, max_window_layers: 21 })).toEqual(expected(24));
   expect(windows({ use_sliding_window: true, max_window_layers: 0 })).toEqual(expected(0));
   expect(windows({ use_sliding_window: true, max_window_layers: undefined })).toEqual(expected(24));
   const types = [...new Array(3).fill('full_attention'), ...new Array(21).fill('sliding_attention')];
@@ -147,6 +148,15 @@ test('Qwen2 with windows: from max_window_layers on, or as layer_types says', ()
 test('Mistral: a window left out is the default one, null is none', () => {
   const windows = (window: unknown) => parse('mistralai/Mistral-7B-v0.3', { sliding_window: window }).windows[0];
   expect([windows(undefined), windows(null), windows(100)]).toEqual([4096, null, 100]);
+});
+
+test('query_pre_attn_scalar scales the scores in Gemma 3, left out too, and in no other family', () => {
+  const scale = (name: ModelName, scalar: unknown) => parse(name, { query_pre_attn_scalar: scalar }).attentionScale;
+  expect(scale('google/gemma-3-1b-it', 168)).toBe(168 ** -0.5);
+  expect(parse('google/gemma-3-1b-it', { query_pre_attn_scalar: undefined, head_dim: 128 }).attentionScale).toBe(
+    1 / 16,
+  );
+  expect(scale('Qwen/Qwen3-0.6B', 256)).toBe(128 ** -0.5);
 });
 
 test('kv heads left out are the family’s default, null as many as heads', () => {

@@ -47,6 +47,13 @@ describe('checkSameVocabulary', () => {
     expect(() => checkSameVocabulary(named('t', ['a', '']), named('d', ['a']))).not.toThrow();
   });
 
+  test('blanks of a token may be written as themselves or as ▁', () => {
+    expect(() => checkSameVocabulary(named('t', ['▁▁', 'a']), named('d', ['  ', 'a']))).not.toThrow();
+    expect(() => checkSameVocabulary(named('t', ['▁▁', 'a']), named('d', [' ', 'a']))).toThrow(
+      /id 0 is " " in the draft/,
+    );
+  });
+
   test("a caller's own tokenizer object is compared by the text of its tokens", () => {
     const files = readFolder('stories-3m');
     const tokenizer = createTokenizer(jsonOf(files, 'tokenizer.json'), null, 'x');
