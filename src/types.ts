@@ -22,10 +22,13 @@ export type NgramDraft = {
 
 /** Options of both `createEngine`s (the worker-backed one of `foretoken`, the direct one of `foretoken/engine`). */
 export type EngineOptions = {
-  /** Folder URL of the target model, in the Hugging Face layout (config.json, model.safetensors, tokenizer.json). */
+  /**
+   * The target model: a Hugging Face repository (`owner/name`, `owner/name@revision`), the URL of a folder in that layout
+   * (config.json, tokenizer.json, model.safetensors or its shards), or of a `.gguf` file. Paths begin with `./` or `/`.
+   */
   target: string;
   /**
-   * Folder URL of the draft model, which must share the target's vocabulary; or `{ method: 'ngram' }` to look drafts up
+   * The draft model, named like the target, whose vocabulary it must share; or `{ method: 'ngram' }` to look drafts up
    * in the text so far, without a model; null (the default) for plain decoding.
    */
   draft?: string | NgramDraft | null;
