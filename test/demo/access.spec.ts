@@ -53,11 +53,13 @@ for (const colorScheme of ['light', 'dark'] as const) {
   test(`axe finds nothing while loading and where that failed, at 360 px, ${colorScheme}`, async ({ page }) => {
     await page.setViewportSize({ width: 360, height: 740 });
     await page.emulateMedia({ colorScheme });
+    // Made before the route: the file may be asked for late, after the test has let it fail.
     let fail = () => {};
+    const failed = new Promise<void>((resolve) => {
+      fail = resolve;
+    });
     await page.route('**/models/stories-650k/config.json', async (route) => {
-      await new Promise<void>((resolve) => {
-        fail = resolve;
-      });
+      await failed;
       await route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>Not found</title>' });
     });
     await openPage(page);
