@@ -27,7 +27,7 @@ export function openEngine(
   options: Partial<EngineOptions> = {},
   gpu: Gpu = device(),
 ): Promise<Engine> {
-  const parsed = parseEngineOptions({ draft: draft?.url ?? null, ...options, target: target.url });
+  const parsed = parseEngineOptions({ draft: draft?.url ?? null, ...options, target: target.url || 'a file' });
   return createEngineOn(gpu, target, draft, parsed);
 }
 

@@ -7,7 +7,7 @@ import { embeddedPrompts, embeddedSource, embeddedTwin, openEngine } from './eng
 import { describeSeededGrid, randomRequest } from './seeded_grid.ts';
 
 // All thirty requests and every k, and what requests without a seed draw: test/nightly.
-describeSeededGrid({ requestCount: 3, draftLengths: [1, 6], maxNewTokens: 10 });
+describeSeededGrid({ requestCount: 3, draftLengths: [5], maxNewTokens: 10 });
 
 describe('the embedded pair', () => {
   let engine: Engine;
@@ -104,8 +104,8 @@ describe('the embedded pair', () => {
     }
   });
 
-  it('keeps the sums of 8 random requests: emitted = 1 + accepted + verify + plain − truncated', async () => {
-    for (let index = 100; index < 108; index++) {
+  it('keeps the sums of 5 random requests: emitted = 1 + accepted + verify + plain − truncated', async () => {
+    for (let index = 100; index < 105; index++) {
       const { prompt, options } = randomRequest(index, 1 + (index % 13));
       const result = await generate(prompt, { ...options, draftLength: index % 8 });
       const { stats, meta_info: meta } = result;
