@@ -2,19 +2,19 @@
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (M, K) f32
 // Out: output (M, N) f32
 // Dispatch: ceil(N / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment.
-//   Overrides: FORMAT (0: f16, 1: q8, 2: q4), ROWS (M, 1..8), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+//   Overrides: FORMAT (0: f16, 1: q8, 2: q4), ROWS (M, 1..8). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
 override ROWS: u32;
-override HAS_BIAS: u32;
-override ADD_OUTPUT: u32;
 
 struct Params {
   outputSize: u32,    // N
   inputVectors: u32,  // K / 4
   segments: u32,
   segmentWords: u32,
+  hasBias: u32,
+  addOutput: u32,     // 1: residual, adds to what is there
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -99,8 +99,8 @@ fn main(
       for (var s = 0u; s < params.segments; s += 1u) {
         total = total + partial[m * 64u + r * params.segments + s];
       }
-      if (HAS_BIAS == 1u) { total = total + bias[n]; }
-      if (ADD_OUTPUT == 1u) { total = output[m * params.outputSize + n] + total; }
+      if (params.hasBias == 1u) { total = total + bias[n]; }
+      if (params.addOutput == 1u) { total = output[m * params.outputSize + n] + total; }
       output[m * params.outputSize + n] = total;
     }
   }

@@ -2,18 +2,18 @@
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (T, K) f32
 // Out: output (T, N) f32
 // Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 outputs. Overrides: FORMAT
-//   (0: f16, 1: q8, 2: q4), HAS_BIAS, ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+//   (0: f16, 1: q8, 2: q4). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
-override HAS_BIAS: u32;
-override ADD_OUTPUT: u32;
 
 struct Params {
   outputSize: u32,    // N
   inputVectors: u32,  // K / 4
   segments: u32,
   segmentWords: u32,
+  hasBias: u32,
+  addOutput: u32,     // 1: residual, adds to what is there
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -70,8 +70,8 @@ fn store(t: u32, n: u32, value: f32) {
     return;
   }
   var total = value;
-  if (HAS_BIAS == 1u) { total = total + bias[n]; }
-  if (ADD_OUTPUT == 1u) { total = output[t * params.outputSize + n] + total; }
+  if (params.hasBias == 1u) { total = total + bias[n]; }
+  if (params.addOutput == 1u) { total = output[t * params.outputSize + n] + total; }
   output[t * params.outputSize + n] = total;
 }
 

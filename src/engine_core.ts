@@ -5,7 +5,6 @@ import { createStagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { maxRows } from './kernels/matmul_rows.ts';
 import { renderChat } from './model/chat_template.ts';
-import type { ModelConfig } from './model/config.ts';
 import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
 import { loadPair, type ModelFiles } from './model/load.ts';
 import { findRowMismatches } from './model/self_test.ts';
@@ -91,7 +90,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
     { inputSize: hiddenSize, format: formats.vocabulary },
     ...[hiddenSize, headCount * headDim, ffnSize].map((inputSize) => ({ inputSize, format: formats.layers })),
   ]);
-  const paddedRows = (await findRowMismatches(gpu, matrices, matmulVariants(files))).length > 0;
+  const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();
   const forwards = await Promise.all(
     files.map(({ config }, i) =>
@@ -292,20 +291,6 @@ function checkStopTokens({ url, config }: ModelFiles): void {
   throw new UnsupportedModelError(
     `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
   );
-}
-
-/** The matmul variants that these models use. */
-function matmulVariants(files: readonly ModelFiles[]): { hasBias: boolean; addOutput: boolean }[] {
-  const variants = new Map<string, { hasBias: boolean; addOutput: boolean }>();
-  const add = (hasBias: boolean, addOutput: boolean) => variants.set(`${hasBias} ${addOutput}`, { hasBias, addOutput });
-  for (const { config } of files as readonly { config: ModelConfig }[]) {
-    add(false, false); // the head
-    add(config.attentionBias, false);
-    add(config.attentionOutputBias, true);
-    add(config.mlpBias, false);
-    add(config.mlpBias, true);
-  }
-  return [...variants.values()];
 }
 
 function modelInfo({ url, config }: ModelFiles, weights: Weights, forward: Forward): ModelInfo {

@@ -19,12 +19,14 @@ export const matmulRows: Kernel = {
     { name: 'input', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
-  overrides: ['FORMAT', 'ROWS', 'HAS_BIAS', 'ADD_OUTPUT'],
+  overrides: ['FORMAT', 'ROWS'],
   params: [
     { name: 'outputSize', type: 'u32' },
     { name: 'inputVectors', type: 'u32' },
     { name: 'segments', type: 'u32' },
     { name: 'segmentWords', type: 'u32' },
+    { name: 'hasBias', type: 'u32' },
+    { name: 'addOutput', type: 'u32' },
   ],
 };
 
@@ -34,9 +36,11 @@ export const maxRows = 8;
 export type MatmulBuffers = { rows: GPUBuffer; bias: GPUBuffer; input: GPUBuffer; output: GPUBuffer };
 export type MatmulOptions = { hasBias: boolean; addOutput: boolean };
 
-export function matmulParams(gpu: Gpu, weight: PackedMatrix): GPUBuffer {
+/** Bias and residual are no variants of their own: fewer pipelines to compile, and one to hold against another. */
+export function matmulParams(gpu: Gpu, weight: PackedMatrix, { hasBias, addOutput }: MatmulOptions): GPUBuffer {
   const { outputSize, inputSize, segments, segmentWords } = weight;
-  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords]);
+  const fields = [outputSize, inputSize / 4, segments, segmentWords, Number(hasBias), Number(addOutput)];
+  return createParams(gpu, 'matmul params', fields);
 }
 
 /**
@@ -54,8 +58,6 @@ export async function matmulRowsStep(
       createPipeline(gpu, matmulRows, {
         FORMAT: formatCodes[weight.format],
         ROWS: paddedRows ? maxRows : i + 1,
-        HAS_BIAS: hasBias ? 1 : 0,
-        ADD_OUTPUT: addOutput ? 1 : 0,
       }),
     ),
   );
@@ -63,7 +65,7 @@ export async function matmulRowsStep(
   return {
     label: 'matmul_rows',
     bindGroup: createBindGroup(gpu, matmulRows, {
-      params: matmulParams(gpu, weight),
+      params: matmulParams(gpu, weight, { hasBias, addOutput }),
       weight: weight.buffer,
       scales: weight.scales,
       ...buffers,

@@ -11,7 +11,7 @@ export const matmulTile: Kernel = {
   name: 'matmul_tile',
   code: rowsCode + packedCode + unpackCode + matmulTileCode,
   bindings: matmulRows.bindings,
-  overrides: ['FORMAT', 'HAS_BIAS', 'ADD_OUTPUT'],
+  overrides: ['FORMAT'],
   params: matmulRows.params,
 };
 
@@ -26,13 +26,11 @@ export async function matmulTileStep(
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, matmulTile, {
     FORMAT: formatCodes[weight.format],
-    HAS_BIAS: hasBias ? 1 : 0,
-    ADD_OUTPUT: addOutput ? 1 : 0,
   });
   return {
     label: 'matmul_tile',
     bindGroup: createBindGroup(gpu, matmulTile, {
-      params: matmulParams(gpu, weight),
+      params: matmulParams(gpu, weight, { hasBias, addOutput }),
       weight: weight.buffer,
       scales: weight.scales,
       ...buffers,

@@ -12,6 +12,7 @@ import { rowsSize } from '../kernels/rows.ts';
 /** Rows of the tiled pass under test. */
 const tileRows = 32;
 const outputSize = 96;
+const options = { hasBias: true, addOutput: false };
 
 /**
  * Do the matmul variants give a row the same bits on this device, for M = 1..8 and in the tile? The order of summation
@@ -22,7 +23,6 @@ const outputSize = 96;
 export async function findRowMismatches(
   gpu: Gpu,
   matrices: readonly { inputSize: number; format: WeightFormat }[],
-  options: readonly { hasBias: boolean; addOutput: boolean }[],
 ): Promise<string[]> {
   const made: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer): GPUBuffer => {
@@ -53,31 +53,30 @@ export async function findRowMismatches(
       await packer.finish();
       keep(weight.buffer);
       keep(weight.scales);
-      for (const variant of options) {
-        const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {
-          const output = createStorage(gpu, 'self-test output', outputBytes);
-          try {
-            const step = await create(output);
-            submitPass(gpu, 'self-test', (pass) => encodeStep(pass, step, { rows: rowCount, blocks: 0 }));
-            return new Uint32Array(await readBuffer(gpu, output));
-          } finally {
-            destroyBuffer(gpu, output);
-          }
-        };
-        const few = (output: GPUBuffer, paddedRows: boolean) =>
-          matmulRowsStep(gpu, weight, { rows, bias, input, output }, { ...variant, paddedRows });
-        const reference = await run((output) => few(output, true), maxRows);
-        const compare = (name: string, words: Uint32Array, rowCount: number) => {
-          const count = rowCount * outputSize;
-          if (words.subarray(0, count).some((word, i) => word !== reference[i])) mismatches.push(`${name} ${what}`);
-        };
-        for (let m = 1; m <= maxRows; m++) compare(`M=${m}`, await run((output) => few(output, false), m), m);
-        const tiled = await run(
-          (output) => matmulTileStep(gpu, weight, { rows, bias, input, output }, variant),
-          tileRows,
-        );
-        compare('tile', tiled, maxRows);
-      }
+      const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {
+        const output = createStorage(gpu, 'self-test output', outputBytes);
+        try {
+          const step = await create(output);
+          submitPass(gpu, 'self-test', (pass) => encodeStep(pass, step, { rows: rowCount, blocks: 0 }));
+          return new Uint32Array(await readBuffer(gpu, output));
+        } finally {
+          destroyBuffer(gpu, output);
+        }
+      };
+      const buffersWith = (output: GPUBuffer) => ({ rows, bias, input, output });
+      const few = (paddedRows: boolean) => (output: GPUBuffer) =>
+        matmulRowsStep(gpu, weight, buffersWith(output), { ...options, paddedRows });
+      const reference = await run(few(true), maxRows);
+      const compare = (name: string, words: Uint32Array, rowCount: number) => {
+        const count = rowCount * outputSize;
+        if (words.subarray(0, count).some((word, i) => word !== reference[i])) mismatches.push(`${name} ${what}`);
+      };
+      for (let m = 1; m <= maxRows; m++) compare(`M=${m}`, await run(few(false), m), m);
+      compare(
+        'tile',
+        await run((output) => matmulTileStep(gpu, weight, buffersWith(output), options), tileRows),
+        maxRows,
+      );
     }
   } finally {
     for (const buffer of made) destroyBuffer(gpu, buffer);
