@@ -25,6 +25,23 @@ export type BenchRow = {
   predictedSpeedup: number | null;
 };
 
+/** How the tokens of a set of rows were chosen. */
+export type BenchMode = { temperature: number; seed: number | null };
+
+/** Rows of one way of sampling; speedups are against k = 0 sampled in the same way. */
+export type SampledRows = BenchMode & { rows: BenchRow[] };
+
+export const greedy: BenchMode = { temperature: 0, seed: null };
+/** Seeded, the text is that of k = 0; without a seed every run writes another. */
+export const sampledModes: readonly BenchMode[] = [0.7, 1].flatMap((temperature) => [
+  { temperature, seed: 1 },
+  { temperature, seed: null },
+]);
+
+export function modeName({ temperature, seed }: BenchMode): string {
+  return temperature === 0 ? 'greedy' : `${seed === null ? 'unseeded' : 'seeded'}, temperature ${temperature}`;
+}
+
 export type BenchReport = {
   date: string;
   userAgent: string;
@@ -40,12 +57,14 @@ export type BenchReport = {
   prompts: string[];
   maxNewTokens: number;
   repeatCount: number;
-  /** Were the tokens of every k, in every run, those of k = 0? Times are only in the report when they were. */
+  /** Were the greedy and seeded tokens of every k, in every run, those of k = 0? Times are only in the report when they were. */
   tokensEqual: boolean;
   /** The first disagreement, in words; null when tokensEqual. */
   disagreement: string | null;
-  /** Empty unless tokensEqual. */
+  /** Greedy. Empty unless tokensEqual. */
   rows: BenchRow[];
+  /** Empty unless tokensEqual, and asked for. */
+  sampled: SampledRows[];
   costs: CostReport | null;
   /** Does any k beat plain decoding on this adapter by more than its spread? From the rows; null without rows. */
   pays: boolean | null;
@@ -57,6 +76,8 @@ export type BenchOptions = {
   prompts?: readonly string[];
   maxNewTokens?: number;
   repeatCount?: number;
+  /** Beside greedy decoding. Default none: each takes as long as that. */
+  modes?: readonly BenchMode[];
   signal?: AbortSignal;
   onProgress?: (progress: { done: number; total: number; label: string }) => void;
 };
@@ -64,14 +85,16 @@ export type BenchOptions = {
 export const draftLengths = [0, 1, 2, 3, 4, 5, 6, 7];
 
 export async function runBench(engine: Engine, options: BenchOptions = {}): Promise<BenchReport> {
-  const { prompts = benchPrompts, maxNewTokens = 64, repeatCount = 3, signal, onProgress } = options;
+  const { prompts = benchPrompts, maxNewTokens = 64, repeatCount = 3, modes = [], signal, onProgress } = options;
   const { info } = engine;
-  const ks = info.draft === null ? [0] : draftLengths;
-  const total = prompts.length * ks.length * (1 + repeatCount) + 1;
+  const ks = info.drafter === null ? [0] : draftLengths;
+  const total = (1 + modes.length) * prompts.length * ks.length * (1 + repeatCount) + 1;
   let done = 0;
-  const record = async (prompt: string, draftLength: number, label: string) => {
-    onProgress?.({ done, total, label: `${label}: k = ${draftLength}` });
-    const recording = await recordRun(engine, prompt, { draftLength, maxNewTokens, signal });
+  const record = async (prompt: string, mode: BenchMode, draftLength: number, label: string) => {
+    onProgress?.({ done, total, label: `${label}: ${modeName(mode)}, k = ${draftLength}` });
+    const { temperature, seed } = mode;
+    const sampling = { temperature, ...(seed === null ? {} : { seed }) };
+    const recording = await recordRun(engine, prompt, { draftLength, maxNewTokens, signal, ...sampling });
     done += 1;
     return recording;
   };
@@ -95,48 +118,89 @@ export async function runBench(engine: Engine, options: BenchOptions = {}): Prom
     tokensEqual: true,
     disagreement: null,
     rows: [],
+    sampled: [],
     costs: null,
     pays: null,
     bestDraftLength: null,
     verdict: '',
   };
-  const disagree = (prompt: string, expected: Recording, got: Recording): boolean => {
-    const index = firstDifference(expected.result.tokens, got.result.tokens);
-    if (index === null) return false;
-    report.tokensEqual = false;
-    report.disagreement =
-      `k = ${got.draftLength} gave token ${got.result.tokens[index] ?? 'none'} at position ${index} of “${prompt}”, ` +
-      `k = 0 gave ${expected.result.tokens[index] ?? 'none'}`;
-    report.verdict = `No times: the outputs differ (${report.disagreement}).`;
-    return true;
+
+  const samplesOf: ModeSamples[] = [];
+  for (const mode of [greedy, ...modes]) {
+    const measured = await timeMode(mode, { prompts, ks, repeatCount, record });
+    if (typeof measured === 'string') {
+      const verdict = `No times: the outputs differ (${measured}).`;
+      return { ...report, tokensEqual: false, disagreement: measured, verdict };
+    }
+    samplesOf.push(measured);
+  }
+
+  onProgress?.({ done, total, label: 'Measuring c and v' });
+  const costs = await engine.measureCosts();
+  signal?.throwIfAborted();
+  const [rows = [], ...sampledRows] = samplesOf.map((samples) => ks.map((k) => rowOf(k, samples.get(k) ?? [], costs)));
+  onProgress?.({ done: total, total, label: 'Done' });
+  return {
+    ...report,
+    rows,
+    sampled: modes.map((mode, i) => ({ ...mode, rows: sampledRows[i] ?? [] })),
+    costs,
+    ...judge(rows, adapterName(info.adapter)),
+  };
+}
+
+/** By k. */
+type ModeSamples = Map<number, Sample[]>;
+
+/** Times every k in one mode; or says which tokens were not those of k = 0, where they must be. */
+async function timeMode(
+  mode: BenchMode,
+  {
+    prompts,
+    ks,
+    repeatCount,
+    record,
+  }: {
+    prompts: readonly string[];
+    ks: readonly number[];
+    repeatCount: number;
+    record: (prompt: string, mode: BenchMode, k: number, label: string) => Promise<Recording>;
+  },
+): Promise<ModeSamples | string> {
+  const expected = new Map<string, Recording>();
+  const disagreement = (prompt: string, got: Recording): string | null => {
+    const plain = expected.get(prompt);
+    if (plain === undefined || (mode.temperature > 0 && mode.seed === null)) return null;
+    const index = firstDifference(plain.result.tokens, got.result.tokens);
+    if (index === null) return null;
+    return (
+      `${modeName(mode)}: k = ${got.draftLength} gave token ${got.result.tokens[index] ?? 'none'} at position ${index} of ` +
+      `“${prompt}”, k = 0 gave ${plain.result.tokens[index] ?? 'none'}`
+    );
   };
 
   // First the check, which is the warm-up as well; then the times.
-  const expected = new Map<string, Recording>();
   for (const prompt of prompts) {
     for (const k of ks) {
-      const recording = await record(prompt, k, 'Checking that the tokens are equal');
-      const plain = expected.get(prompt);
-      if (plain === undefined) expected.set(prompt, recording);
-      else if (disagree(prompt, plain, recording)) return report;
+      const recording = await record(prompt, mode, k, 'Checking that the tokens are equal');
+      const difference = disagreement(prompt, recording);
+      if (difference !== null) return difference;
+      if (k === 0) expected.set(prompt, recording);
     }
   }
 
-  const samples = new Map<number, Sample[]>(ks.map((k) => [k, []]));
+  const samples: ModeSamples = new Map(ks.map((k) => [k, []]));
   for (let repeat = 0; repeat < repeatCount; repeat++) {
     for (const prompt of prompts) {
       // Interleaved and turned: each k meets each moment of a device that heats up, and none always goes first.
       const order = repeat % 2 === 0 ? ks : [...ks].reverse();
       const speeds = new Map<number, Sample>();
       for (const k of order) {
-        const recording = await record(prompt, k, `Timing, repeat ${repeat + 1} of ${repeatCount}`);
-        const plain = expected.get(prompt);
-        if (plain !== undefined && disagree(prompt, plain, recording)) return report;
-        speeds.set(k, {
-          speed: speedOf(recording),
-          speedup: 1,
-          rounds: recording.rounds.map(({ round }) => round.stats),
-        });
+        const recording = await record(prompt, mode, k, `Timing, repeat ${repeat + 1} of ${repeatCount}`);
+        const difference = disagreement(prompt, recording);
+        if (difference !== null) return difference;
+        const rounds = recording.rounds.map(({ round }) => round.stats);
+        speeds.set(k, { speed: speedOf(recording), speedup: 1, rounds });
       }
       const plainSpeed = speeds.get(0)?.speed;
       for (const [k, sample] of speeds) {
@@ -144,15 +208,7 @@ export async function runBench(engine: Engine, options: BenchOptions = {}): Prom
       }
     }
   }
-
-  onProgress?.({ done, total, label: 'Measuring c and v' });
-  const costs = await engine.measureCosts();
-  signal?.throwIfAborted();
-  report.costs = costs;
-  report.rows = ks.map((k) => rowOf(k, samples.get(k) ?? [], costs));
-  Object.assign(report, judge(report.rows, adapterName(info.adapter)));
-  onProgress?.({ done: total, total, label: 'Done' });
-  return report;
+  return samples;
 }
 
 type Sample = { speed: number; speedup: number; rounds: RoundStats[] };
@@ -184,7 +240,11 @@ export function judge(
   const plain = rows.find((row) => row.draftLength === 0);
   const speculative = rows.filter((row) => row.draftLength > 0);
   if (plain === undefined || speculative.length === 0) {
-    return { pays: null, bestDraftLength: null, verdict: 'No draft model is loaded, so there is nothing to compare.' };
+    return {
+      pays: null,
+      bestDraftLength: null,
+      verdict: 'This engine drafts nothing, so there is nothing to compare.',
+    };
   }
   const best = speculative.reduce((a, b) => (b.speedup > a.speedup ? b : a));
   const noise = plain.spread + best.spread;

@@ -1,6 +1,6 @@
 /** The bench report as text to send: Markdown, and the rows of its tables for the page. */
 import type { EngineInfo } from 'foretoken';
-import type { BenchReport } from './bench.ts';
+import { type BenchReport, modeName } from './bench.ts';
 import { adapterName, percent, ratioText } from './words.ts';
 
 export type Table = { head: string[]; rows: string[][] };
@@ -18,6 +18,24 @@ export function speedTable(report: BenchReport): Table {
       number(row.alpha, 3),
       number(row.tokensPerRound, 2),
     ]),
+  };
+}
+
+/** Every k of every way of sampling: tokens/s, against k = 0 of the same way, and acceptance. */
+export function sampledTable({ sampled }: BenchReport): Table {
+  return {
+    head: ['sampling', 'k', 'tokens/s', '±', 'speedup', 'acceptance', 'tokens/round'],
+    rows: sampled.flatMap((mode) =>
+      mode.rows.map((row) => [
+        modeName(mode),
+        String(row.draftLength),
+        row.tokensPerSecond.toFixed(1),
+        percent(row.spread, 1),
+        ratioText(row.speedup),
+        percent(row.acceptanceRate, 1),
+        number(row.tokensPerRound, 2),
+      ]),
+    ),
   };
 }
 
@@ -50,7 +68,10 @@ export function factTable(report: BenchReport): Table {
       'dispatches per pass',
       `target ${target.dispatchesPerPass}${draft === null ? '' : `, draft ${draft.dispatchesPerPass}`}`,
     ],
-    [`dispatches per round, k = ${draft === null ? '0' : '0..7'}`, report.dispatchesPerRound.join(', ')],
+    [
+      `dispatches per round, k = ${report.dispatchesPerRound.length === 1 ? '0' : '0..7'}`,
+      report.dispatchesPerRound.join(', '),
+    ],
     ['load time', `${(report.loadTimeMs / 1000).toFixed(2)} s`],
     ['rounds in flight', String(report.roundsInFlight)],
     ['browser', report.userAgent],
@@ -61,7 +82,7 @@ export function factTable(report: BenchReport): Table {
 
 export function methodText(report: BenchReport): string {
   return (
-    `${report.prompts.length} prompts × ${report.maxNewTokens} tokens, greedy. The tokens of every k are compared with those ` +
+    `${report.prompts.length} prompts × ${report.maxNewTokens} tokens, greedy${report.sampled.length > 0 ? ' and sampled' : ''}. The greedy and seeded tokens of every k are compared with those ` +
     `of k = 0 before anything is timed. Then ${report.repeatCount} timed ${report.repeatCount === 1 ? 'run' : 'runs'} for each prompt and k, interleaved, the order of k ` +
     'turned each time; tokens/s is the median of the runs, ± their median distance from it, speedup the median of the ' +
     'ratios within one prompt and repeat. Predicted: E / (k·c + v(k+1)).'
@@ -72,6 +93,7 @@ export function benchMarkdown(report: BenchReport): string {
   const lines = [`## foretoken bench: ${adapterName(report.adapter)}`, '', report.verdict, ''];
   if (report.tokensEqual) {
     lines.push(markdownTable(speedTable(report)), '', markdownTable(verifyTable(report)), '');
+    if (report.sampled.length > 0) lines.push(markdownTable(sampledTable(report)), '');
   }
   lines.push(markdownTable(factTable(report)), '');
   if (report.tokensEqual) lines.push(methodText(report), '');

@@ -1,7 +1,15 @@
 /** The bench behind its button: progress, tables, and the report to copy. */
 import type { Engine } from 'foretoken';
-import { type BenchReport, runBench } from './bench.ts';
-import { benchMarkdown, factTable, methodText, speedTable, type Table, verifyTable } from './bench_report.ts';
+import { type BenchReport, runBench, sampledModes } from './bench.ts';
+import {
+  benchMarkdown,
+  factTable,
+  methodText,
+  sampledTable,
+  speedTable,
+  type Table,
+  verifyTable,
+} from './bench_report.ts';
 import { type DefinitionKey, definitionButton } from './definitions.ts';
 import { byId, copyFrom, element, textAt } from './dom.ts';
 
@@ -19,6 +27,7 @@ export function installBench(page: {
     event.preventDefault();
     const maxNewTokens = byId('bench-tokens', HTMLInputElement).valueAsNumber;
     const repeatCount = byId('bench-repeats', HTMLInputElement).valueAsNumber;
+    const modes = byId('bench-sampled', HTMLInputElement).checked ? sampledModes : [];
     void page.perform(async (engine, signal) => {
       report = null;
       for (const button of [copyJson, copyMarkdown]) button.disabled = true;
@@ -30,6 +39,7 @@ export function installBench(page: {
         report = await runBench(engine, {
           maxNewTokens,
           repeatCount,
+          modes,
           signal,
           onProgress: ({ done, total, label }) => {
             progress.max = total;
@@ -74,6 +84,17 @@ function showReport(place: HTMLElement, report: BenchReport): void {
       }),
       tableElement('Cost of a target pass over M rows', verifyTable(report), { 'v(M)': 'verifyCost', '±': 'spread' }),
     );
+    if (report.sampled.length > 0) {
+      parts.push(
+        tableElement('Tokens per second for each k, sampled', sampledTable(report), {
+          'tokens/s': 'tokensPerSecond',
+          '±': 'spread',
+          speedup: 'speedup',
+          acceptance: 'acceptanceSoFar',
+          'tokens/round': 'tokensPerRound',
+        }),
+      );
+    }
   }
   parts.push(
     tableElement('Adapter, pair and counts', factTable(report), {

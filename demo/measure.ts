@@ -1,5 +1,5 @@
 /** Timed runs over an engine, for the race and the bench. No DOM here. */
-import type { Engine, GenerateResult, Round } from 'foretoken';
+import type { Engine, GenerateOptions, GenerateResult, Round } from 'foretoken';
 
 /** One round with the time at which the page received it, in ms since `generate` was called. */
 export type TimedRound = { timeMs: number; round: Round };
@@ -10,17 +10,23 @@ export type Recording = { draftLength: number; rounds: TimedRound[]; result: Gen
 export async function recordRun(
   engine: Engine,
   prompt: string,
-  options: { draftLength: number; maxNewTokens: number; signal?: AbortSignal | undefined },
+  {
+    signal,
+    ...options
+  }: Pick<GenerateOptions, 'temperature' | 'seed'> & {
+    draftLength: number;
+    maxNewTokens: number;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<Recording> {
-  const { draftLength, maxNewTokens, signal } = options;
   const rounds: TimedRound[] = [];
   const start = performance.now();
-  const run = engine.generate(prompt, { draftLength, maxNewTokens, ...(signal === undefined ? {} : { signal }) });
+  const run = engine.generate(prompt, { ...options, ...(signal === undefined ? {} : { signal }) });
   for await (const round of run) rounds.push({ timeMs: performance.now() - start, round });
   const result = await run.result;
   // An aborted run resolves with what it has, which must not be timed or compared as if it were whole.
   signal?.throwIfAborted();
-  return { draftLength, rounds, result };
+  return { draftLength: options.draftLength, rounds, result };
 }
 
 /** Index of the first token in which two outputs differ (or one has ended); null when they are identical. */

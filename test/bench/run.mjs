@@ -39,6 +39,7 @@ try {
   await failOnProblem(page, '#bench-start:enabled');
   await page.fill('#bench-tokens', values.tokens);
   await page.fill('#bench-repeats', values.repeats);
+  await page.check('#bench-sampled');
   await page.click('#bench-start');
   const ticker = setInterval(async () => {
     const label = await page.textContent('#bench-label').catch(() => null);

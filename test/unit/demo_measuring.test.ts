@@ -1,6 +1,6 @@
 /** The race and the bench over an engine whose every answer is written down here. */
 import { describe, expect, it } from 'vitest';
-import { runBench } from '../../demo/bench.ts';
+import { runBench, sampledModes } from '../../demo/bench.ts';
 import { benchMarkdown } from '../../demo/bench_report.ts';
 import { runRace } from '../../demo/race.ts';
 import { createChat } from '../../src/chat.ts';
@@ -39,7 +39,7 @@ const info: EngineInfo = {
 
 type Script = {
   /** Tokens of run number `call` (from 0) with k drafts. */
-  tokens?: (k: number, call: number) => number[];
+  tokens?: (k: number, call: number, isUnseeded: boolean) => number[];
   /** Tokens per second of run number `call` with k drafts. */
   speed?: (k: number, call: number) => number;
 };
@@ -50,12 +50,12 @@ function scriptedEngine({ tokens = () => [1, 2, 3, 4, 5, 6, 7, 8, 9], speed = ()
   let running = 0;
   const engine: Engine = {
     info,
-    generate(prompt, { draftLength: k = 3, signal }: GenerateOptions = {}) {
+    generate(prompt, { draftLength: k = 3, temperature = 0, seed, signal }: GenerateOptions = {}) {
       if (running > 0) throw new Error('Two runs at once would be timed as one.');
       running += 1;
       const call = calls.length;
       calls.push({ prompt: String(prompt), k });
-      const ids = tokens(k, call);
+      const ids = tokens(k, call, temperature > 0 && seed === undefined);
       const rounds: Round[] = [];
       for (let at = 0; at < ids.length; ) {
         const index = rounds.length;
@@ -168,13 +168,39 @@ describe('bench', () => {
     expect(report.rows[3]).toMatchObject({ tokensPerSecond: 20, spread: 0, speedup: 20 / 11 });
   });
 
+  it('times sampled requests too; without a seed each may write another text', async () => {
+    const { engine, calls } = scriptedEngine({
+      speed: (k) => 10 + k,
+      tokens: (_, call, isUnseeded) => (isUnseeded ? [call, 2, 3] : [1, 2, 3]),
+    });
+    const report = await runBench(engine, { ...options, modes: sampledModes });
+    expect(calls).toHaveLength(5 * 2 * 8 * 4);
+    expect(report.tokensEqual).toBe(true);
+    expect(report.sampled.map(({ temperature, seed }) => [temperature, seed])).toEqual([
+      [0.7, 1],
+      [0.7, null],
+      [1, 1],
+      [1, null],
+    ]);
+    for (const { rows } of report.sampled)
+      expect(rows.map((row) => row.speedup)).toEqual(report.rows.map((row) => row.speedup));
+    expect(benchMarkdown(report)).toContain('| unseeded, temperature 0.7 | 7 | 17.0 | 0.0 % | 1.70× |');
+  });
+
+  it('holds a seeded request to the tokens of k = 0', async () => {
+    const { engine, calls } = scriptedEngine({ tokens: (_, call) => (call === 70 ? [1, 2, 9] : [1, 2, 3]) });
+    const report = await runBench(engine, { ...options, modes: sampledModes.slice(0, 1) });
+    expect(calls).toHaveLength(71);
+    expect(report.disagreement).toMatch(/^seeded, temperature 0.7: k = \d gave token 9 at position 2/);
+  });
+
   it('prints no time when a k gives other tokens, found while checking or while timing', async () => {
     for (const brokenCall of [5, 30]) {
       const { engine, calls } = scriptedEngine({ tokens: (_, call) => (call === brokenCall ? [1, 2, 9] : [1, 2, 3]) });
       const report = await runBench(engine, options);
       expect(calls).toHaveLength(brokenCall + 1);
       expect(report).toMatchObject({ tokensEqual: false, rows: [], costs: null, pays: null });
-      expect(report.verdict).toMatch(/^No times: the outputs differ \(k = \d gave token 9 at position 2/);
+      expect(report.verdict).toMatch(/^No times: the outputs differ \(greedy: k = \d gave token 9 at position 2/);
       expect(benchMarkdown(report)).not.toContain('tokens/s');
     }
   });
