@@ -103,6 +103,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
   record[sequence].committedCount = committed;
   record[sequence].length = n + committed;
   state[slot].length = n + committed;
+  // The draft model ran in this round, and was fed all accepted drafts but perhaps the last.
+  if (state[slot].draftFed == n) {
+    state[slot].draftFed = max(n + committed, 2u) - 2u;
+  }
   state[slot].finish = finish;
   state[slot].roundIndex = roundIndex + 1u;
 }

@@ -1,6 +1,6 @@
 // rows.wgsl: the rows of the next forward pass, from the sequence state (DESIGN: positions).
 // In:  history (slots, contextLength + 8) u32; sampled (8,) u32, the draft model's last argmax
-// Out: rows Rows; state SequenceState (drafts, draftCount, prefilled)
+// Out: rows Rows; state SequenceState (drafts, draftCount, targetFed, draftFed)
 // Dispatch: 1 workgroup of 64. Overrides: MODE. Needs: nothing optional.
 // Numerics: integers only.
 // Twin: test/reference/rows.ts
@@ -9,6 +9,7 @@ const DRAFT_FIRST = 1u;  // the last two committed tokens: fills the position th
 const DRAFT_NEXT = 2u;   // the draft that step - 1 sampled
 const VERIFY = 3u;       // the last committed token and all drafts, the last of them just sampled
 const VERIFY_FOUND = 4u; // the same with the drafts that ngram.wgsl found
+const CATCH_UP = 5u;     // the next committed tokens that plain rounds kept from the draft model, up to `capacity`
 
 override MODE: u32;
 
@@ -16,7 +17,7 @@ struct Params {
   slot: u32,
   step: u32,           // draft step, 1 up (DRAFT_NEXT)
   draftLength: u32,    // drafts of this round (VERIFY), or most of them (VERIFY_FOUND)
-  capacity: u32,       // most rows of a prefill pass (PREFILL)
+  capacity: u32,       // most rows of the pass (PREFILL, CATCH_UP)
   isDraft: u32,        // which model's prompt is fed (PREFILL)
   historyStride: u32,
 }
@@ -31,10 +32,10 @@ fn committed(position: u32) -> u32 {
   return history[params.slot * params.historyStride + position];
 }
 
-fn prefill(lane: u32) {
-  let promptLength = state[params.slot].promptLength;
-  let start = select(state[params.slot].targetPrefilled, state[params.slot].draftPrefilled, params.isDraft == 1u);
-  let count = min(params.capacity, promptLength - min(start, promptLength));
+// The next committed tokens before `end` that a model was not fed yet.
+fn feed(lane: u32, isDraft: bool, end: u32) {
+  let start = select(state[params.slot].targetFed, state[params.slot].draftFed, isDraft);
+  let count = min(params.capacity, end - min(start, end));
   workgroupBarrier();  // every lane has read the state before lane 0 moves it
   for (var t = lane; t < count; t += 64u) {
     rows.row[t] = Row(committed(start + t), params.slot, start + t, 0u);
@@ -42,10 +43,10 @@ fn prefill(lane: u32) {
   if (lane == 0u) {
     rows.rowCount = count;
     rows.firstOutputRow = max(count, 1u) - 1u;
-    if (params.isDraft == 1u) {
-      state[params.slot].draftPrefilled = start + count;
+    if (isDraft) {
+      state[params.slot].draftFed = start + count;
     } else {
-      state[params.slot].targetPrefilled = start + count;
+      state[params.slot].targetFed = start + count;
     }
   }
 }
@@ -56,6 +57,7 @@ fn draft_first() {
   rows.row[1] = Row(committed(n - 1u), params.slot, n - 1u, 0u);
   rows.rowCount = 2u;
   rows.firstOutputRow = 1u;
+  state[params.slot].draftFed = n;
 }
 
 fn draft_next() {
@@ -88,7 +90,12 @@ fn verify() {
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
   if (MODE == PREFILL) {
-    prefill(lane);
+    feed(lane, params.isDraft == 1u, state[params.slot].promptLength);
+    return;
+  }
+  if (MODE == CATCH_UP) {
+    // The draft's first step feeds the last two itself.
+    feed(lane, true, max(state[params.slot].length, 2u) - 2u);
     return;
   }
   if (lane != 0u) {

@@ -15,6 +15,8 @@ import { createRun } from './run.ts';
 import { MAX_STOP_TOKENS } from './sampling_options.ts';
 import { measureCosts } from './speculative/costs.ts';
 import { type Decoder, decode } from './speculative/decode.ts';
+import { createDraftLengthPolicy } from './speculative/draft_length.ts';
+import { nothingFed } from './speculative/fed_tokens.ts';
 import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
 import { createMetrics, prometheusText } from './speculative/metrics.ts';
 import { RECORD_BYTES } from './speculative/record.ts';
@@ -112,10 +114,21 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
     slot: 0,
   });
   const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES);
-  const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: options.roundsInFlight, epoch: 0 };
-  // One short request of each kind: drivers finish compiling at the first dispatch.
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
-  for (const draftLength of drafter === null ? [0] : [0, 1, 3]) {
+  const costs = drafter && (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
+  options.signal?.throwIfAborted();
+  const decoder: Decoder = {
+    gpu,
+    plan,
+    sequences,
+    ring,
+    roundsInFlight: options.roundsInFlight,
+    epoch: 0,
+    policy: null, // nothing is to be learnt from the warm-up
+    fed: nothingFed,
+  };
+  // One short request of each kind: drivers finish compiling at the first dispatch.
+  for (const draftLength of drafter === null ? [0] : [0, 2]) {
     const limit = Math.min(contextLength, 3);
     await decode(
       decoder,
@@ -128,10 +141,11 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
         topLogprobs: 0,
         draftLength,
       },
-      () => {},
-      () => options.signal?.aborted ?? false,
+      { onStart() {}, onRecord() {}, isCancelled: () => options.signal?.aborted ?? false },
     );
   }
+  decoder.fed = nothingFed;
+  decoder.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
   await gpuIdle(gpu);
   const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
   const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
@@ -151,6 +165,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
       dtype: options.dtype,
       roundsInFlight: options.roundsInFlight,
       dispatchesPerRound: dispatchesPerRound(plan),
+      costs,
       gpuBytes: gpu.bytes,
     },
   };
@@ -250,7 +265,8 @@ function serve(
       return queued(async () => {
         checkAlive();
         try {
-          return await measureCosts(gpu, decoder.plan, decoder.sequences, sampleCount);
+          decoder.fed = nothingFed;
+          return await measureCosts(gpu, decoder.plan, decoder.sequences, { sampleCount });
         } catch (error) {
           throw disposed ? disposedError() : error;
         }

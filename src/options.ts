@@ -28,8 +28,6 @@ import type { EngineInfo, GenerateOptions, LoadProgress } from './types.ts';
 
 /** Longest draft: one pass verifies at most 8 rows, the drafts and the token before them. */
 export const MAX_DRAFT_LENGTH = 7;
-/** A lookup costs next to nothing, where it finds nothing too: it may ask for more. */
-export const DEFAULT_DRAFT_LENGTHS = { model: 3, ngram: 5 } as const;
 export const DEFAULT_MAX_NEW_TOKENS = 256;
 /** Odd, so that the median is one of the samples. */
 export const DEFAULT_SAMPLE_COUNT = 7;
@@ -55,7 +53,7 @@ export type ParsedEngineOptions = ParsedDraft & {
 export type ParsedGenerateOptions = ParsedStops &
   ParsedLogprobs & {
     maxNewTokens: number;
-    draftLength: number;
+    draftLength: number | 'auto';
     sampling: ParsedSampling;
     signal: AbortSignal | null;
   };
@@ -137,8 +135,11 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 /** The options of one `generate` call; undefined means none. */
 export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): ParsedGenerateOptions {
   const options = readOptions(raw === undefined ? {} : raw, 'generate()', GENERATE_KEYS);
-  const draftLength = integerOption(options, 'draftLength', { min: 0, max: MAX_DRAFT_LENGTH });
-  if (draftLength !== undefined && draftLength > 0 && facts.drafter === null) {
+  const draftLength =
+    options.get('draftLength') === 'auto'
+      ? 'auto'
+      : (integerOption(options, 'draftLength', { min: 0, max: MAX_DRAFT_LENGTH }, "Or pass 'auto'.") ?? 'auto');
+  if (draftLength !== 'auto' && draftLength > 0 && facts.drafter === null) {
     throw new InvalidOptionError(
       `Expected \`draftLength\` to be 0, as this engine drafts nothing, got ${draftLength}. ` +
         'Give `draft` to createEngine(), or leave `draftLength` out.',
@@ -153,7 +154,7 @@ export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): Parsed
     ) ?? DEFAULT_MAX_NEW_TOKENS;
   return {
     maxNewTokens,
-    draftLength: draftLength ?? (facts.drafter === null ? 0 : DEFAULT_DRAFT_LENGTHS[facts.drafter]),
+    draftLength: facts.drafter === null ? 0 : draftLength,
     sampling: samplingOptions(options, { vocabSize: facts.vocabSize, maxNewTokens }),
     ...stopOptions(options, facts),
     ...logprobsOptions(options),

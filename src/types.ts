@@ -66,8 +66,11 @@ export type GenerateOptions = {
    * `stop` strings end a request at any time.
    */
   minNewTokens?: number;
-  /** Draft tokens per round (k), 0 to 7; 0 decodes plainly. Default 3 with a draft model, 5 with a lookup, else 0. */
-  draftLength?: number;
+  /**
+   * Draft tokens per round (k), 0 to 7; 0 decodes plainly. `'auto'` (the default) chooses k round by round, 0 included, for
+   * the most tokens per second: from what passes cost on this device and from the acceptance so far.
+   */
+  draftLength?: number | 'auto';
   /** Divides the logits, 0 to 100; 0 (the default, and anything below 0.0001) takes the most likely token (greedy). */
   temperature?: number;
   /** Samples among the k most likely tokens (Fan et al. 2018); 0 (the default) for all. */
@@ -207,6 +210,10 @@ export type RequestStats = {
   decodeTimeMs: number;
   /** Tokens after the first / decode time. Null for fewer than two tokens. */
   tokensPerSecond: number | null;
+  /** tokensPerSecond against one token per plain round, whose time is known from loading and later rounds. Null where nothing drafts. */
+  observedSpeedup: number | null;
+  /** S = E / (k·c + v(k+1)) over the rounds of this request, by its acceptance and the costs of this device. Null without a draft model. */
+  expectedSpeedup: number | null;
 };
 
 /** All that a finished (or aborted) request produced. */
@@ -275,6 +282,8 @@ export type EngineInfo = {
   roundsInFlight: number;
   /** [k] = compute dispatches of one round of k drafts: draft steps, target pass, accept. Only [0] without a draft model. */
   dispatchesPerRound: number[];
+  /** What passes cost, measured in short while loading: what `draftLength: 'auto'` begins with. Null where nothing drafts. */
+  costs: CostReport | null;
   loadTimeMs: number;
   /** All GPU buffers of the engine, in bytes. */
   gpuBytes: number;

@@ -14,8 +14,8 @@ struct SequenceState {
   epoch: u32,            // counts requests, so that a late record is recognised
   roundIndex: u32,       // 0 is the prefill
   promptLength: u32,
-  targetPrefilled: u32,  // prompt tokens fed so far
-  draftPrefilled: u32,
+  targetFed: u32,        // prompt tokens fed so far
+  draftFed: u32,         // committed tokens whose keys and values the draft's cache holds: positions 0..draftFed-1
   draftCount: u32,       // drafts proposed in this round
   stopTokenCount: u32,
   topLogprobs: u32,      // most likely tokens to report, 0..20

@@ -29,11 +29,12 @@ export const rows: Kernel = {
 /** What the rows of a pass are taken from; see the shader. */
 export type RowsSource =
   | { mode: 'prefill'; model: 'target' | 'draft'; capacity: number }
+  | { mode: 'catchUp'; capacity: number }
   | { mode: 'draftFirst' }
   | { mode: 'draftNext'; step: number }
   | { mode: 'verify' | 'verifyFound'; draftLength: number };
 
-const modes = { prefill: 0, draftFirst: 1, draftNext: 2, verify: 3, verifyFound: 4 } as const;
+const modes = { prefill: 0, draftFirst: 1, draftNext: 2, verify: 3, verifyFound: 4, catchUp: 5 } as const;
 
 /** Bytes of a `Rows` buffer for T rows: a header of four words, four words a row. */
 export const rowsSize = (rowCount: number): number => 16 + rowCount * 16;
@@ -48,7 +49,7 @@ export async function rowsStep(
     slot,
     source.mode === 'draftNext' ? source.step : 0,
     source.mode === 'verify' || source.mode === 'verifyFound' ? source.draftLength : 0,
-    source.mode === 'prefill' ? source.capacity : 0,
+    source.mode === 'prefill' || source.mode === 'catchUp' ? source.capacity : 0,
     source.mode === 'prefill' && source.model === 'draft' ? 1 : 0,
     historyStride,
   ]);

@@ -2,7 +2,16 @@ import type { Gpu } from '../gpu/device.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import { maxRows } from '../kernels/matmul_rows.ts';
 import type { CostReport } from '../types.ts';
-import { blocksOf, encodeDraftStep, encodePrefill, encodeVerify, type RoundMode, type RoundPlan } from './round.ts';
+import {
+  blocksOf,
+  encodeDraftPrefill,
+  encodeDraftStep,
+  encodePrefill,
+  encodeVerify,
+  prefillChunks,
+  type RoundMode,
+  type RoundPlan,
+} from './round.ts';
 import { greedySampling } from './sampler.ts';
 import { type Sequences, startSequence } from './sequence.ts';
 
@@ -13,34 +22,43 @@ const sampleMs = 20;
 const maxRepeats = 64;
 const mode: RoundMode = { sampling: 'greedy', logprobs: false };
 
+/** Row counts that are timed at load; those between lie on lines. The first runs warm the pipelines up as well. */
+const quickRowCounts = [1, 2, 4, 8];
+
 /**
  * Measures c and v(1..8): wall time of passes repeated within one submit, all kinds interleaved, medians.
  * v(M) is a target pass over M rows against one row, c a draft step against a target step.
+ * `quick`: what loading an engine has time for.
  */
 export async function measureCosts(
   gpu: Gpu,
   plan: RoundPlan,
   sequences: Sequences,
-  sampleCount: number,
+  { sampleCount, quick = false }: { sampleCount: number; quick?: boolean },
 ): Promise<CostReport> {
-  const length = Math.min(timedLength, sequences.contextLength - maxRows - 1);
+  const length = Math.max(1, Math.min(timedLength, sequences.contextLength - maxRows - 1));
   startSequence(gpu, sequences, 0, 0, {
     promptTokens: new Array<number>(length).fill(0),
+    targetFed: 0,
+    draftFed: 0,
     limit: sequences.contextLength,
     stopTokens: [],
     sampling: greedySampling,
     topLogprobs: 0,
   });
-  for (let start = 0; start < length; start += plan.target.rowCapacity) {
-    const chunk = { start, rows: Math.min(plan.target.rowCapacity, length - start) };
-    submitPass(gpu, 'cost prefill', (pass) =>
-      encodePrefill(pass, plan, chunk, { withDraft: plan.draft !== null, isLast: false }, mode),
-    );
+  for (const chunk of prefillChunks(0, length, plan.target.rowCapacity)) {
+    submitPass(gpu, 'cost prefill', (pass) => {
+      if (plan.draft !== null) encodeDraftPrefill(pass, plan, chunk);
+      encodePrefill(pass, plan, chunk, false, mode);
+    });
   }
   const blocks = blocksOf(plan.target, length + maxRows);
-  const rowCounts = plan.rows.verify.map((_, k) => k + 1);
+  const allRowCounts = plan.rows.verify.map((_, k) => k + 1);
+  const rowCounts = quick ? quickRowCounts : allRowCounts;
+  // A lookup would find no drafts in this text, and a pass without drafts is one row.
+  const full: RoundPlan = { ...plan, rows: { ...plan.rows, verify: plan.rows.verifyAll } };
   const kinds: ((pass: GPUComputePassEncoder) => void)[] = rowCounts.map(
-    (rows) => (pass) => encodeVerify(pass, plan, rows - 1, { rows, blocks }, mode.sampling),
+    (rows) => (pass) => encodeVerify(pass, full, rows - 1, { rows, blocks }, mode.sampling),
   );
   if (plan.draft !== null) kinds.push((pass) => encodeDraftStep(pass, plan, 2, { rows: 1, blocks }, mode.sampling));
 
@@ -54,29 +72,45 @@ export async function measureCosts(
     return (performance.now() - start) / repeats;
   };
   const repeats: number[] = [];
+  const samples: number[][] = [];
   for (const encode of kinds) {
     await time(encode, 1); // the first run of a pipeline may still compile
-    const once = await time(encode, 2);
+    const once = await time(encode, quick ? 1 : 2);
     repeats.push(Math.max(1, Math.min(maxRepeats, Math.ceil(sampleMs / Math.max(once, 0.01)))));
+    // On a slow device one run is a sample, and there is no time for more.
+    if (quick && once >= sampleMs) samples.push([once]);
+    else samples.push([]);
   }
-  const samples: number[][] = kinds.map(() => []);
   for (let sample = 0; sample < sampleCount; sample++) {
-    for (const [i, encode] of kinds.entries()) samples[i]?.push(await time(encode, repeats[i] as number));
+    for (const [i, encode] of kinds.entries()) {
+      const mine = samples[i] as number[];
+      if (mine.length <= sample) mine.push(await time(encode, repeats[i] as number));
+    }
   }
   const medians = samples.map((values) => median(values));
+  const spreads = samples.map((values, i) => {
+    const middle = medians[i] as number;
+    return median(values.map((value) => Math.abs(value - middle))) / middle;
+  });
   const targetStepMs = medians[0] as number;
   const draftStepMs = plan.draft === null ? null : (medians[kinds.length - 1] as number);
   return {
     targetStepMs,
     draftStepMs,
     c: draftStepMs === null ? null : draftStepMs / targetStepMs,
-    v: rowCounts.map((_, i) => (medians[i] as number) / targetStepMs),
-    vSpread: rowCounts.map((_, i) => {
-      const middle = medians[i] as number;
-      return median((samples[i] as number[]).map((value) => Math.abs(value - middle))) / middle;
-    }),
+    v: allRowCounts.map((rows) => between(rowCounts, medians, rows) / targetStepMs),
+    vSpread: allRowCounts.map((rows) => between(rowCounts, spreads, rows)),
     sampleCount,
   };
+}
+
+/** The value at `x`, on the line between the two neighbours that were measured; `xs` ascends and spans it. */
+function between(xs: readonly number[], ys: readonly number[], x: number): number {
+  const right = xs.findIndex((value) => value >= x);
+  const [x1, y1] = [xs[right] as number, ys[right] as number];
+  if (x1 === x) return y1;
+  const [x0, y0] = [xs[right - 1] as number, ys[right - 1] as number];
+  return y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
 }
 
 function median(values: readonly number[]): number {

@@ -1,9 +1,19 @@
 import type { Gpu } from '../gpu/device.ts';
 import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
+import type { DraftLengthPolicy } from './draft_length.ts';
+import { commonPrefix, type FedTokens, nothingFed } from './fed_tokens.ts';
 import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
 import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
-import { encodePrefill, encodeRound, prefillChunks, type RoundMode, type RoundPlan } from './round.ts';
+import {
+  encodeCatchUp,
+  encodeDraftPrefill,
+  encodePrefill,
+  encodeRound,
+  prefillChunks,
+  type RoundMode,
+  type RoundPlan,
+} from './round.ts';
 import { samplingMode } from './sampler.ts';
 import { type SequenceStart, type Sequences, startSequence } from './sequence.ts';
 
@@ -17,11 +27,32 @@ export type Decoder = {
   roundsInFlight: number;
   /** Counts sequences, so that a record of an earlier one is recognised. */
   epoch: number;
+  /** What chooses k where a request leaves it open. */
+  policy: DraftLengthPolicy | null;
+  /** What the caches hold since the last sequence. */
+  fed: FedTokens;
 };
 
-export type DecodeRequest = SequenceStart & {
-  draftLength: number;
+export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & {
+  draftLength: number | 'auto';
   logprobs: boolean;
+};
+
+export type DecodeEvents = {
+  /** The prompt's first tokens whose keys and values an earlier request left behind. */
+  onStart(cachedTokens: number): void;
+  onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): void;
+  isCancelled(): boolean;
+};
+
+/** A submitted round, or the prefill. */
+type Pending = {
+  words: Promise<Uint32Array>;
+  draftLength: number;
+  /** Tokens, but for the last two, that the draft model will not have been fed after this round. */
+  draftGap: number;
+  /** Whether its time is that of a round of k drafts and nothing else. */
+  isTypical: boolean;
 };
 
 /**
@@ -29,54 +60,87 @@ export type DecodeRequest = SequenceStart & {
  * Returns when the sequence has ended (or `isCancelled`) and every submitted round has drained, so that the next
  * sequence may use the same state. Records of rounds past the end are dropped here and enter nothing.
  */
-export async function decode(
-  decoder: Decoder,
-  request: DecodeRequest,
-  onRecord: (record: EmittedRecord, logprobs: TokenIdLogprob[] | null) => void,
-  isCancelled: () => boolean,
-): Promise<void> {
+export async function decode(decoder: Decoder, request: DecodeRequest, events: DecodeEvents): Promise<void> {
   const { gpu, plan, sequences, ring, roundsInFlight } = decoder;
-  const { promptTokens, limit, draftLength, logprobs, topLogprobs } = request;
+  const { promptTokens, limit, logprobs, topLogprobs } = request;
   const mode: RoundMode = { sampling: samplingMode(request.sampling), logprobs };
+  const policy = request.draftLength === 'auto' ? decoder.policy : null;
+  const nextDraftLength = (): number => policy?.next() ?? (request.draftLength === 'auto' ? 0 : request.draftLength);
   const sources = [{ buffer: plan.record, sizeBytes: RECORD_BYTES }];
   if (logprobs) sources.push({ buffer: plan.recordLogprobs, sizeBytes: LOGPROBS_BYTES });
   const readbackBytes = sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   decoder.epoch += 1;
   const { epoch } = decoder;
-  const pending: Promise<Uint32Array>[] = [];
-  const submit = (label: string, encode: (pass: GPUComputePassEncoder) => void): void => {
+  const pending: Pending[] = [];
+  const submit = (
+    label: string,
+    round: Omit<Pending, 'words'>,
+    encode: (pass: GPUComputePassEncoder) => void,
+  ): void => {
     const destination = takeSlot(ring);
     submitPass(gpu, label, encode, { destination, sources });
     const words = readWords(gpu, destination, readbackBytes);
     words.catch(() => {}); // reported by the await below, or moot after an earlier failure
-    pending.push(words);
+    pending.push({ ...round, words });
   };
 
-  startSequence(gpu, sequences, 0, epoch, request);
-  const chunks = prefillChunks(promptTokens.length, plan.target.rowCapacity);
+  // The last token of the prompt is always fed: the first new one comes from its row.
+  const shared = commonPrefix(decoder.fed, promptTokens);
+  const targetFed = Math.min(shared, promptTokens.length - 1);
+  let draftFed = Math.min(shared, decoder.fed.draftCount);
+  decoder.fed = nothingFed;
+  policy?.startSequence();
+  let chosen: number | null = nextDraftLength();
+  const feedsDraft = chosen > 0 && plan.draft !== null;
+  startSequence(gpu, sequences, 0, epoch, { ...request, targetFed, draftFed });
+  events.onStart(targetFed);
+  if (feedsDraft) {
+    for (const chunk of prefillChunks(draftFed, promptTokens.length, plan.target.rowCapacity)) {
+      submitPass(gpu, 'draft prefill', (pass) => encodeDraftPrefill(pass, plan, chunk));
+    }
+    draftFed = promptTokens.length;
+  }
+  let draftGap = Math.max(0, promptTokens.length - 1 - draftFed);
+  const chunks = prefillChunks(targetFed, promptTokens.length, plan.target.rowCapacity);
   for (const [i, chunk] of chunks.entries()) {
     const isLast = i === chunks.length - 1;
-    const encode = (pass: GPUComputePassEncoder) =>
-      encodePrefill(pass, plan, chunk, { withDraft: draftLength > 0 && plan.draft !== null, isLast }, mode);
-    if (isLast) submit('prefill', encode);
+    const encode = (pass: GPUComputePassEncoder) => encodePrefill(pass, plan, chunk, isLast, mode);
+    if (isLast) submit('prefill', { draftLength: 0, draftGap, isTypical: false }, encode);
     else submitPass(gpu, 'prefill', encode);
   }
 
+  const tokens = [...promptTokens];
   let length = promptTokens.length; // as of the newest record
+  let lastRecordAt: number | null = null;
   let ended = false;
   for (;;) {
     // Every pending round commits at least one token, so near the limit no round is submitted in vain.
-    while (!ended && !isCancelled() && pending.length < roundsInFlight && length + pending.length < limit) {
-      const lengthBound = length + pending.length * (draftLength + 1);
-      submit('round', (pass) => encodeRound(pass, plan, draftLength, lengthBound, mode));
+    while (!ended && !events.isCancelled() && pending.length < roundsInFlight && length + pending.length < limit) {
+      const lengthBound = pending.reduce((sum, round) => sum + round.draftLength + 1, length);
+      const k = chosen ?? nextDraftLength();
+      chosen = null;
+      const gap = k > 0 && plan.draft !== null ? draftGap : 0;
+      draftGap = k > 0 ? 0 : draftGap + 1;
+      submit('round', { draftLength: k, draftGap, isTypical: gap === 0 }, (pass) => {
+        if (gap > 0) encodeCatchUp(pass, plan, gap, lengthBound);
+        encodeRound(pass, plan, k, lengthBound, mode);
+      });
     }
-    const words = pending.shift();
-    if (words === undefined) return;
-    const received = await words;
+    const round = pending.shift();
+    if (round === undefined) return;
+    const received = await round.words;
     const record = parseRecord(received.subarray(0, RECORD_WORDS));
-    if (record.epoch !== epoch || record.phase === 'noop' || ended || isCancelled()) continue;
+    if (record.epoch !== epoch || record.phase === 'noop' || ended || events.isCancelled()) continue;
+    const now = performance.now();
+    if (record.phase !== 'prefill' && !record.nonFinite) {
+      const roundMs = round.isTypical && lastRecordAt !== null ? now - lastRecordAt : null;
+      decoder.policy?.observe({ ...record, draftLength: round.draftLength, roundMs });
+    }
+    lastRecordAt = now;
     length = record.length;
     ended = record.finish !== null;
-    onRecord(record, logprobs ? parseLogprobs(received.subarray(RECORD_WORDS), record, topLogprobs) : null);
+    tokens.push(...record.tokens);
+    decoder.fed = { tokens, targetCount: length - 1, draftCount: Math.max(0, length - 2 - round.draftGap) };
+    events.onRecord(record, logprobs ? parseLogprobs(received.subarray(RECORD_WORDS), record, topLogprobs) : null);
   }
 }

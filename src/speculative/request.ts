@@ -4,6 +4,7 @@ import type { ParsedGenerateOptions } from '../options.ts';
 import { createRun, type RunControl } from '../run.ts';
 import type { FinishReason, GenerateResult, Round, TokenLogprob } from '../types.ts';
 import { type Decoder, decode } from './decode.ts';
+import type { DraftLengthPolicy } from './draft_length.ts';
 import type { TokenIdLogprob } from './logprobs.ts';
 import { addRequest, addRound, type Metrics } from './metrics.ts';
 import { cutRecord, type EmittedRecord } from './record.ts';
@@ -38,6 +39,8 @@ export function createRequest(
   const counters = createRequestCounters();
   const textStream = tokenizer.createTextStream();
   const stopSearch = createStopSearch(stop);
+  let cachedTokens = 0;
+  let policy: DraftLengthPolicy | null = null;
   const tokens: number[] = [];
   const logprobs: TokenLogprob[] = [];
   let text = '';
@@ -62,12 +65,14 @@ export function createRequest(
         queueTimeMs: begun - calledAt,
         timeToFirstTokenMs: first - begun,
         decodeTimeMs: firstTokenAt === null ? 0 : lastRecordAt - firstTokenAt,
+        plainRoundMs: policy?.plainRoundMs() ?? null,
+        expectedSpeedup: policy?.expectedSpeedup(counters.roundsByDraftCount) ?? null,
       }),
       meta_info: metaInfo(counters, {
         id,
         finishReason,
         promptTokens: promptTokens.length,
-        cachedTokens: 0,
+        cachedTokens,
         latencyMs: now - calledAt,
       }),
     };
@@ -151,9 +156,14 @@ export function createRequest(
     async start(decoder) {
       if (ended) return;
       startedAt = performance.now();
+      policy = decoder.policy;
       lastRecordAt = startedAt;
       try {
-        await decode(decoder, { promptTokens, limit, ...options }, onRecord, () => ended);
+        await decode(
+          decoder,
+          { promptTokens, limit, ...options },
+          { onStart: (count) => (cachedTokens = count), onRecord, isCancelled: () => ended },
+        );
       } catch (error) {
         fail(decoder.gpu.failure ?? error);
       }

@@ -31,11 +31,14 @@ export type RoundPlan = {
   rows: {
     prefillTarget: Step;
     prefillDraft: Step | null;
+    catchUp: Step | null;
     draftFirst: Step | null;
     /** [i] = draft step i + 2 */
     draftNext: Step[];
     /** [k] */
     verify: Step[];
+    /** [k], all k drafts whether a lookup found them or not: for measuring. */
+    verifyAll: Step[];
   };
   targetSampler: Sampler;
   draftSampler: Sampler | null;
@@ -91,9 +94,11 @@ export async function createRoundPlan(
     Promise.all([
       rowsOf(target, prefill('target', target)),
       draft && rowsOf(draft, prefill('draft', draft)),
+      draft && rowsOf(draft, { mode: 'catchUp', capacity: draft.rowCapacity }),
       draft && rowsOf(draft, { mode: 'draftFirst' }),
       Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
       Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: verifyMode, draftLength }))),
+      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
     ]),
     ngram && Promise.all(draftLengths.map((draftLength) => lookupOf(ngram, draftLength))),
     draft && draftSampler ? createDraftSteps(gpu, draft, sequences, draftSampler) : [],
@@ -102,12 +107,12 @@ export async function createRoundPlan(
     acceptOf(true),
     logprobsStep(gpu, { state, logits: target.logits, record, logprobs: recordLogprobs }, { vocabSize }),
   ]);
-  const [prefillTarget, prefillDraft, draftFirst, draftNext, verify] = rows;
+  const [prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll] = rows;
   return {
     target,
     draft,
     ngram: lookups,
-    rows: { prefillTarget, prefillDraft, draftFirst, draftNext, verify },
+    rows: { prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll },
     targetSampler,
     draftSampler,
     draftSteps,
@@ -204,33 +209,48 @@ function encodeTargetChoice(
 /** Where a chunk of the prompt starts, and how many tokens it has. */
 export type PrefillChunk = { start: number; rows: number };
 
-export function prefillChunks(promptLength: number, rowCapacity: number): PrefillChunk[] {
+/** Of the prompt tokens from `from` on: those before it are in the cache already. */
+export function prefillChunks(from: number, promptLength: number, rowCapacity: number): PrefillChunk[] {
   const chunks: PrefillChunk[] = [];
-  for (let start = 0; start < promptLength; start += rowCapacity) {
+  for (let start = from; start < promptLength; start += rowCapacity) {
     chunks.push({ start, rows: Math.min(rowCapacity, promptLength - start) });
   }
   return chunks;
 }
 
-/** Feeds one chunk of the prompt to both models (the draft only if it will draft); the last one yields the first token. */
+/** Feeds one chunk of the prompt to the target; the last one yields the first token. */
 export function encodePrefill(
   pass: GPUComputePassEncoder,
   plan: RoundPlan,
   { start, rows }: PrefillChunk,
-  { withDraft, isLast }: { withDraft: boolean; isLast: boolean },
+  isLast: boolean,
   mode: RoundMode,
 ): void {
   const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
-  if (withDraft) {
-    encodeStep(pass, plan.rows.prefillDraft as Step, shape);
-    encodeForward(pass, plan.draft as Forward, shape, 0);
-  }
   encodeStep(pass, plan.rows.prefillTarget, shape);
   encodeForward(pass, plan.target, shape, isLast ? 1 : 0);
   if (!isLast) return;
   const output = { ...shape, rows: 1 };
   encodeTargetChoice(pass, plan, output, mode.sampling);
   encodeAccept(pass, plan, output, mode);
+}
+
+/** Feeds one chunk of the prompt to the draft model. */
+export function encodeDraftPrefill(pass: GPUComputePassEncoder, plan: RoundPlan, { start, rows }: PrefillChunk): void {
+  const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
+  encodeStep(pass, plan.rows.prefillDraft as Step, shape);
+  encodeForward(pass, plan.draft as Forward, shape, 0);
+}
+
+/** Feeds the draft model the `gap` committed tokens that it was not fed, but for the last two. */
+export function encodeCatchUp(pass: GPUComputePassEncoder, plan: RoundPlan, gap: number, lengthBound: number): void {
+  const draft = plan.draft as Forward;
+  const blocks = blocksOf(plan.target, lengthBound);
+  for (let fed = 0; fed < gap; fed += draft.rowCapacity) {
+    const shape = { rows: Math.min(draft.rowCapacity, gap - fed), blocks };
+    encodeStep(pass, plan.rows.catchUp as Step, shape);
+    encodeForward(pass, draft, shape, 0);
+  }
 }
 
 /** KV blocks that hold positions 0..length − 1, as far as the cache goes. */

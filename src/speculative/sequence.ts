@@ -12,8 +12,8 @@ export const stateFields = {
   epoch: 4,
   roundIndex: 5,
   promptLength: 6,
-  targetPrefilled: 7,
-  draftPrefilled: 8,
+  targetFed: 7,
+  draftFed: 8,
   draftCount: 9,
   stopTokenCount: 10,
   topLogprobs: 11,
@@ -50,6 +50,9 @@ export type Sequences = {
 /** What a sequence starts from. */
 export type SequenceStart = {
   promptTokens: readonly number[];
+  /** The first of them that each model's cache holds already. */
+  targetFed: number;
+  draftFed: number;
   /** Most committed tokens, prompt included. */
   limit: number;
   stopTokens: readonly number[];
@@ -89,7 +92,7 @@ export function startSequence(
   { state, history, historyStride, contextLength, adjustments, vocabSize }: Sequences,
   slot: number,
   epoch: number,
-  { promptTokens, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
+  { promptTokens, targetFed, draftFed, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
 ): void {
   const words = new Uint32Array(stateWords);
   const floats = new Float32Array(words.buffer);
@@ -99,6 +102,8 @@ export function startSequence(
   words[stateFields.contextLength] = contextLength;
   words[stateFields.epoch] = epoch;
   words[stateFields.promptLength] = promptTokens.length;
+  words[stateFields.targetFed] = targetFed;
+  words[stateFields.draftFed] = draftFed;
   words[stateFields.stopTokenCount] = stopTokens.length;
   words[stateFields.topLogprobs] = topLogprobs;
   words.set(stopTokens, stateFields.stopTokens);

@@ -12,6 +12,8 @@ export type RequestCounters = {
   draftedCount: number;
   /** Drafts accepted, before truncation, bonus tokens excluded. */
   acceptedCount: number;
+  /** [d] = rounds after the prefill with d drafts; as long as the largest d seen demands. */
+  roundsByDraftCount: number[];
   /** [i] = verify rounds with exactly i accepted drafts; as long as the largest i seen demands. */
   acceptedHistogram: number[];
   /** [i] = rounds that proposed a draft at position i (from 0). */
@@ -34,6 +36,9 @@ export type RequestTimings = {
   queueTimeMs: number;
   timeToFirstTokenMs: number;
   decodeTimeMs: number;
+  /** Time of a plain round; null where it is not known. */
+  plainRoundMs: number | null;
+  expectedSpeedup: number | null;
 };
 
 export function createRequestCounters(): RequestCounters {
@@ -43,6 +48,7 @@ export function createRequestCounters(): RequestCounters {
     plainCount: 0,
     draftedCount: 0,
     acceptedCount: 0,
+    roundsByDraftCount: [],
     acceptedHistogram: [],
     draftedPerPosition: [],
     acceptedPerPosition: [],
@@ -66,6 +72,7 @@ function addOne(counts: number[], index: number): void {
 export function addRecord(counters: RequestCounters, record: RoundRecord): void {
   if (!isCounted(record)) return;
   counters.completionTokens += record.committedCount;
+  if (record.phase !== 'prefill') addOne(counters.roundsByDraftCount, record.draftCount);
   if (record.phase === 'plain') counters.plainCount += 1;
   if (record.phase !== 'verify') return;
   counters.verifyCount += 1;
@@ -109,7 +116,9 @@ export function metaInfo(counters: RequestCounters, facts: RequestFacts): MetaIn
 
 export function requestStats(counters: RequestCounters, timings: RequestTimings): RequestStats {
   const { verifyCount, plainCount, draftedCount, acceptedCount, completionTokens } = counters;
-  const { queueTimeMs, timeToFirstTokenMs, decodeTimeMs } = timings;
+  const { queueTimeMs, timeToFirstTokenMs, decodeTimeMs, plainRoundMs, expectedSpeedup } = timings;
+  // A browser's clock may be as coarse as 0.1 ms, so a decode time of 0 is possible and says nothing.
+  const msPerToken = completionTokens > 1 && decodeTimeMs > 0 ? decodeTimeMs / (completionTokens - 1) : null;
   return {
     roundCount: verifyCount + plainCount,
     verifyCount,
@@ -121,8 +130,9 @@ export function requestStats(counters: RequestCounters, timings: RequestTimings)
     queueTimeMs,
     timeToFirstTokenMs,
     decodeTimeMs,
-    // A browser's clock may be as coarse as 0.1 ms, so a decode time of 0 is possible and says nothing.
-    tokensPerSecond: completionTokens > 1 && decodeTimeMs > 0 ? ((completionTokens - 1) / decodeTimeMs) * 1000 : null,
+    tokensPerSecond: msPerToken === null ? null : 1000 / msPerToken,
+    observedSpeedup: msPerToken === null || plainRoundMs === null ? null : plainRoundMs / msPerToken,
+    expectedSpeedup,
   };
 }
 

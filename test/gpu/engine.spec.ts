@@ -2,7 +2,14 @@
 import { expect, it } from 'vitest';
 import { prompts } from '../reference/prompts.ts';
 import { randomModel } from '../reference/random_model.ts';
-import { embeddedFiles, embeddedSource, memorySource, openEngine, randomFolder } from './engine_bench.ts';
+import {
+  embeddedFiles,
+  embeddedPrompts,
+  embeddedSource,
+  memorySource,
+  openEngine,
+  randomFolder,
+} from './engine_bench.ts';
 import { describeEqualityGrid } from './equality_grid.ts';
 
 // Every k and every prompt: test/nightly. Prompt 14 ends in its first round.
@@ -26,6 +33,34 @@ it('the target as its own draft accepts everything: 16 tokens after the first ta
     expect(meta.spec_accept_rate).toBe(1);
     expect(stats.roundCount).toBe(16 / (k + 1));
   }
+
+  // k by the cost model, round by round: other rounds, the same tokens.
+  const { tokens, stats } = await engine.generate(prompt, { maxNewTokens: 17 }).result;
+  expect(tokens).toEqual(plain.tokens);
+  expect(engine.info.costs?.v).toHaveLength(8);
+  expect(stats.observedSpeedup).toBeGreaterThan(0.1);
+  expect(stats.expectedSpeedup).toBeGreaterThan(0.1);
+});
+
+it('the next turn of a conversation is fed what is new, and answered as in a cold run', async () => {
+  const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
+  const [first, other] = (await embeddedPrompts()).slice(2) as [number[], number[]];
+  const generate = (tokens: number[], draftLength: number) =>
+    engine.generate(tokens, { draftLength, maxNewTokens: 12 }).result;
+  const answer = await generate(first, 3);
+  expect(answer.meta_info.cached_tokens).toBe(0);
+  const turn = [...first, ...answer.tokens, 11, 12, 13];
+  const warm = await generate(turn, 3);
+  // All but the answer's last token, which no pass was fed yet.
+  expect(warm.meta_info.cached_tokens).toBe(first.length + answer.tokens.length - 1);
+  expect(warm.meta_info.prompt_tokens).toBe(turn.length);
+  // Costs are measured in the same caches.
+  await engine.measureCosts({ sampleCount: 1 });
+  const cold = await generate(turn, 0);
+  expect(cold.meta_info.cached_tokens).toBe(0);
+  expect(warm.tokens).toEqual(cold.tokens);
+  const apart = await generate(other, 3);
+  expect(apart.meta_info.cached_tokens).toBeLessThan(3);
 });
 
 it('a draft of random weights costs time and no token', async () => {

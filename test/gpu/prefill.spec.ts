@@ -9,6 +9,8 @@ import { createForward, type Forward } from '../../src/model/forward.ts';
 import { loadPair, type ModelFiles } from '../../src/model/load.ts';
 import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
 import { type Decoder, decode } from '../../src/speculative/decode.ts';
+import type { DraftLengthPolicy } from '../../src/speculative/draft_length.ts';
+import { nothingFed } from '../../src/speculative/fed_tokens.ts';
 import { RECORD_BYTES } from '../../src/speculative/record.ts';
 import { createRoundPlan } from '../../src/speculative/round.ts';
 import { greedySampling } from '../../src/speculative/sampler.ts';
@@ -97,50 +99,79 @@ describe(`a prompt of ${promptLength} tokens`, () => {
 });
 
 describe('the engine’s own loop', () => {
+  /** The first 50 tokens of the prompt, then others. */
+  const forked = () => [...prompt.slice(0, 50), ...prompt.slice(60, 90)];
   const loopPromptLength = 80; // two blocks
-  async function run(rowCapacity: number, draftLength: number, newTokens: number) {
+  /** `ks`: of the rounds one after another, from the start again where they end. Decodes `prompts` in turn. */
+  async function run(rowCapacity: number, ks: readonly number[], newTokens: number, prompts: readonly number[][]) {
     const gpu = device();
     const { target, draft } = models;
     const { vocabSize } = target.config;
-    const promptTokens = prompt.slice(0, loopPromptLength);
     const forwards = { target: await openForward(target, rowCapacity), draft: await openForward(draft, rowCapacity) };
     for (const { kvCache } of Object.values(forwards)) poison(kvCache);
     const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize });
     const plan = await createRoundPlan(gpu, { ...forwards, sequences, slot: 0 });
     const ring = createStagingRing(gpu, 'record', 3, RECORD_BYTES);
-    const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: 2, epoch: 0 };
-    const tokens = [...promptTokens];
-    const request = {
-      promptTokens,
-      limit: loopPromptLength + newTokens,
-      stopTokens: [],
-      sampling: greedySampling,
-      topLogprobs: 0,
-      logprobs: false,
-      draftLength,
+    let chosen = 0;
+    const policy: DraftLengthPolicy = {
+      next: () => ks[chosen++ % ks.length] as number,
+      observe() {},
+      startSequence: () => (chosen = 0),
+      expectedSpeedup: () => null,
+      plainRoundMs: () => 1,
     };
+    const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: 2, epoch: 0, policy, fed: nothingFed };
+    let tokens: number[] = [];
     let rejectedCount = 0;
-    const onRecord: Parameters<typeof decode>[2] = (record) => {
-      tokens.push(...record.tokens);
-      rejectedCount += record.draftCount - record.acceptedCount;
-    };
-    await decode(decoder, request, onRecord, () => false);
-    return { tokens, rejectedCount, forwards };
+    const cachedCounts: number[] = [];
+    for (const promptTokens of prompts) {
+      tokens = [...promptTokens];
+      const request = {
+        promptTokens,
+        limit: promptTokens.length + newTokens,
+        stopTokens: [],
+        sampling: greedySampling,
+        topLogprobs: 0,
+        logprobs: false,
+        draftLength: 'auto',
+      } as const;
+      await decode(decoder, request, {
+        onStart: (count) => cachedCounts.push(count),
+        onRecord(record) {
+          tokens.push(...record.tokens);
+          rejectedCount += record.draftCount - record.acceptedCount;
+        },
+        isCancelled: () => false,
+      });
+    }
+    return { tokens, rejectedCount, forwards, cachedCounts, fed: decoder.fed };
   }
 
+  const first = () => prompt.slice(0, loopPromptLength);
   it.each([
-    { k: 3, rowCapacity: 24 },
-    { k: 7, rowCapacity: 13 },
+    { ks: [3], rowCapacity: 24, what: 'drafts in every round', prompts: () => [first()] },
+    // Caught up with in few rows, and (the prompt itself) in tiles.
+    { ks: [0, 0, 0, 2, 0, 7], rowCapacity: 13, what: 'plain rounds between', prompts: () => [first()] },
+    {
+      ks: [3],
+      rowCapacity: 24,
+      what: 'a prompt that shares 50 tokens',
+      cached: 50,
+      prompts: () => [first(), forked()],
+    },
   ])(
-    'k = $k, the prompt in chunks of $rowCapacity: the caches have the bits of one pass',
-    async ({ k, rowCapacity }) => {
-      const { tokens, rejectedCount, forwards } = await run(rowCapacity, k, 16);
+    '$what, k of $ks, the prompt in chunks of $rowCapacity: the caches have the bits of one pass',
+    async ({ ks, rowCapacity, prompts, cached = 0 }) => {
+      const { tokens, rejectedCount, forwards, cachedCounts, fed } = await run(rowCapacity, ks, 16, prompts());
       expect(tokens.length).toBe(loopPromptLength + 16);
       expect(rejectedCount).toBeGreaterThan(0);
+      expect(cachedCounts.at(-1)).toBe(cached);
+      expect(fed.tokens).toEqual(tokens);
+      expect(fed.targetCount).toBe(tokens.length - 1);
       // The last token is in no cache yet, and the one before it not in the draft's after a fully accepted round.
       for (const [name, cachedLength] of [
-        ['target', tokens.length - 1],
-        ['draft', tokens.length - 2],
+        ['target', fed.targetCount],
+        ['draft', fed.draftCount],
       ] as const) {
         const cached = tokens.slice(0, cachedLength);
         const { kv } = await feedInChunks(models[name], cached, [cachedLength]);

@@ -12,7 +12,8 @@ async function rowsFor(source: RowsSource, contextLength: number, sampledToken: 
   state[stateFields.length] = history.length;
   state[stateFields.promptLength] = history.length;
   state[stateFields.contextLength] = contextLength;
-  state[stateFields.targetPrefilled] = 3;
+  state[stateFields.targetFed] = 3;
+  state[stateFields.draftFed] = 2;
   state[stateFields.finish] = finish;
   state.set(drafts, stateFields.drafts);
   state[stateFields.draftCount] = found;
@@ -31,8 +32,15 @@ it.each([11, 9, 8])('every kind of pass equals its twin in a context of %i', asy
   const twin = (pass: Parameters<typeof rowsOfPass>[3]) => rowsOfPass(history, drafts, context, pass);
   const prefill = await rowsFor({ mode: 'prefill', model: 'target', capacity: 2 }, context, 0);
   expect(prefill.rows).toEqual(twin({ mode: 'prefill', start: 3, capacity: 2 }));
-  expect(prefill.state[stateFields.targetPrefilled]).toBe(5);
-  expect((await rowsFor({ mode: 'draftFirst' }, context, 0)).rows).toEqual(twin({ mode: 'draft', step: 1 }));
+  expect(prefill.state[stateFields.targetFed]).toBe(5);
+  const draftFirst = await rowsFor({ mode: 'draftFirst' }, context, 0);
+  expect(draftFirst.rows).toEqual(twin({ mode: 'draft', step: 1 }));
+  expect(draftFirst.state[stateFields.draftFed]).toBe(history.length);
+  for (const capacity of [2, 8]) {
+    const catchUp = await rowsFor({ mode: 'catchUp', capacity }, context, 0);
+    expect(catchUp.rows).toEqual(twin({ mode: 'catchUp', start: 2, capacity }));
+    expect(catchUp.state[stateFields.draftFed]).toBe(Math.min(2 + capacity, history.length - 2));
+  }
   for (const step of [2, 3]) {
     const got = await rowsFor({ mode: 'draftNext', step }, context, drafts[step - 2] as number);
     const expected = twin({ mode: 'draft', step });

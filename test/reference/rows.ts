@@ -6,11 +6,16 @@ export function rowsOfPass(
   history: readonly number[],
   drafts: readonly number[],
   contextLength: number,
-  pass: { mode: 'prefill'; start: number; capacity: number } | { mode: 'draft'; step: number } | { mode: 'verify' },
+  pass:
+    | { mode: 'prefill'; start: number; capacity: number }
+    | { mode: 'catchUp'; start: number; capacity: number }
+    | { mode: 'draft'; step: number }
+    | { mode: 'verify' },
 ): PassRows {
   const n = history.length;
-  if (pass.mode === 'prefill') {
-    const tokens = history.slice(pass.start, pass.start + pass.capacity);
+  if (pass.mode === 'prefill' || pass.mode === 'catchUp') {
+    const fed = pass.mode === 'prefill' ? history : history.slice(0, -2);
+    const tokens = fed.slice(pass.start, pass.start + pass.capacity);
     return { tokens, positions: tokens.map((_, i) => pass.start + i), firstOutputRow: Math.max(0, tokens.length - 1) };
   }
   if (pass.mode === 'verify') {

@@ -34,6 +34,7 @@ const info: EngineInfo = {
   roundsInFlight: 2,
   dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,
+  costs: null,
   gpuBytes: 1,
 };
 
@@ -50,7 +51,9 @@ function scriptedEngine({ tokens = () => [1, 2, 3, 4, 5, 6, 7, 8, 9], speed = ()
   let running = 0;
   const engine: Engine = {
     info,
-    generate(prompt, { draftLength: k = 3, temperature = 0, seed, signal }: GenerateOptions = {}) {
+    generate(prompt, { draftLength, temperature = 0, seed, signal }: GenerateOptions = {}) {
+      if (typeof draftLength !== 'number') throw new Error('Each run is of one k.');
+      const k = draftLength;
       if (running > 0) throw new Error('Two runs at once would be timed as one.');
       running += 1;
       const call = calls.length;

@@ -47,24 +47,28 @@ describe('refused, with what was expected, what was got, and what to do', () => 
   const url = 'Pass it as a string, as in `new URL(…).href`.';
   const cases: [string, () => unknown, string | RegExp][] = [
     // draftLength
-    ['draftLength 9', generate({ draftLength: 9 }), `${k} 9.`],
-    ['draftLength 8', generate({ draftLength: 8 }), `${k} 8.`],
-    ['draftLength −1', generate({ draftLength: -1 }), `${k} -1.`],
-    ['draftLength 2.5', generate({ draftLength: 2.5 }), `${k} 2.5.`],
-    ['draftLength NaN', generate({ draftLength: Number.NaN }), `${k} NaN.`],
-    ['draftLength Infinity', generate({ draftLength: Infinity }), `${k} Infinity.`],
-    ['draftLength −Infinity', generate({ draftLength: -Infinity }), `${k} -Infinity.`],
-    ['draftLength "3"', generate({ draftLength: '3' }), `${k} the string "3".`],
-    ['draftLength "auto"', generate({ draftLength: 'auto' }), `${k} the string "auto".`],
-    ['draftLength 3n', generate({ draftLength: 3n }), `${k} the BigInt 3n.`],
-    ['draftLength null', generate({ draftLength: null }), `${k} null.`],
-    ['draftLength true', generate({ draftLength: true }), `${k} true.`],
-    ['draftLength [3]', generate({ draftLength: [3] }), `${k} an array of length 1.`],
-    ['draftLength {}', generate({ draftLength: {} }), `${k} a plain object.`],
-    ['draftLength symbol', generate({ draftLength: Symbol('3') }), `${k} a symbol.`],
-    ['draftLength function', generate({ draftLength: () => 3 }), `${k} a function.`],
-    ['draftLength Number', generate({ draftLength: Object(3) }), `${k} an instance of Number.`],
-    ['draftLength revoked proxy', generate({ draftLength: revoked() }), `${k} an object that cannot be read.`],
+    ['draftLength 9', generate({ draftLength: 9 }), `${k} 9. Or pass 'auto'.`],
+    ['draftLength 8', generate({ draftLength: 8 }), `${k} 8. Or pass 'auto'.`],
+    ['draftLength −1', generate({ draftLength: -1 }), `${k} -1. Or pass 'auto'.`],
+    ['draftLength 2.5', generate({ draftLength: 2.5 }), `${k} 2.5. Or pass 'auto'.`],
+    ['draftLength NaN', generate({ draftLength: Number.NaN }), `${k} NaN. Or pass 'auto'.`],
+    ['draftLength Infinity', generate({ draftLength: Infinity }), `${k} Infinity. Or pass 'auto'.`],
+    ['draftLength −Infinity', generate({ draftLength: -Infinity }), `${k} -Infinity. Or pass 'auto'.`],
+    ['draftLength "3"', generate({ draftLength: '3' }), `${k} the string "3". Or pass 'auto'.`],
+    ['draftLength "Auto"', generate({ draftLength: 'Auto' }), `${k} the string "Auto". Or pass 'auto'.`],
+    ['draftLength 3n', generate({ draftLength: 3n }), `${k} the BigInt 3n. Or pass 'auto'.`],
+    ['draftLength null', generate({ draftLength: null }), `${k} null. Or pass 'auto'.`],
+    ['draftLength true', generate({ draftLength: true }), `${k} true. Or pass 'auto'.`],
+    ['draftLength [3]', generate({ draftLength: [3] }), `${k} an array of length 1. Or pass 'auto'.`],
+    ['draftLength {}', generate({ draftLength: {} }), `${k} a plain object. Or pass 'auto'.`],
+    ['draftLength symbol', generate({ draftLength: Symbol('3') }), `${k} a symbol. Or pass 'auto'.`],
+    ['draftLength function', generate({ draftLength: () => 3 }), `${k} a function. Or pass 'auto'.`],
+    ['draftLength Number', generate({ draftLength: Object(3) }), `${k} an instance of Number. Or pass 'auto'.`],
+    [
+      'draftLength revoked proxy',
+      generate({ draftLength: revoked() }),
+      `${k} an object that cannot be read. Or pass 'auto'.`,
+    ],
     [
       'draftLength without a draft',
       generate({ draftLength: 3 }, false),
@@ -336,7 +340,9 @@ describe('accepted', () => {
     expect(parseEngineOptions({ target: 't', ...none, logMetrics: undefined, signal: undefined })).toEqual(
       parseEngineOptions({ target: 't' }),
     );
-    expect(parseGenerateOptions({ draftLength: undefined }, facts(true)).draftLength).toBe(3);
+    expect(parseGenerateOptions({ draftLength: undefined }, facts(true)).draftLength).toBe('auto');
+    expect(parseGenerateOptions({ draftLength: 'auto' }, facts(true)).draftLength).toBe('auto');
+    expect(parseGenerateOptions({ draftLength: 'auto' }, facts(false)).draftLength).toBe(0);
   });
 
   it.each([
@@ -393,7 +399,7 @@ describe('accepted', () => {
       topLogprobs: 0,
       signal: null,
     };
-    expect(parseGenerateOptions(undefined, facts(true))).toEqual({ ...rest, draftLength: 3 });
+    expect(parseGenerateOptions(undefined, facts(true))).toEqual({ ...rest, draftLength: 'auto' });
     expect(parseGenerateOptions({}, facts(false))).toEqual({ ...rest, draftLength: 0 });
     expect(parseGenerateOptions({ draftLength: 0 }, facts(false))).toEqual({ ...rest, draftLength: 0 });
   });

@@ -32,6 +32,7 @@ export const info: EngineInfo = {
   roundsInFlight: 2,
   dispatchesPerRound: [42],
   loadTimeMs: 1,
+  costs: null,
   gpuBytes: 1,
 };
 
@@ -69,6 +70,8 @@ export function makeResult(rounds: readonly Round[], aborted: string | null = nu
       timeToFirstTokenMs: 0,
       decodeTimeMs: 0,
       tokensPerSecond: null,
+      observedSpeedup: null,
+      expectedSpeedup: null,
     },
     meta_info: {
       id: 'r',

@@ -6,6 +6,7 @@ import type { Gpu } from '../../../src/gpu/device.ts';
 import type { Readback } from '../../../src/gpu/submit.ts';
 import { MAX_TOP_LOGPROBS } from '../../../src/sampling_options.ts';
 import type { Decoder } from '../../../src/speculative/decode.ts';
+import { nothingFed } from '../../../src/speculative/fed_tokens.ts';
 import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS, type TokenIdLogprob } from '../../../src/speculative/logprobs.ts';
 import { encodeRecord, RECORD_BYTES, RECORD_WORDS, type RoundRecord } from '../../../src/speculative/record.ts';
 import { stateFields } from '../../../src/speculative/sequence.ts';
@@ -127,6 +128,8 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
     ring: { slots, next: 0, sizeBytes: RECORD_BYTES + LOGPROBS_BYTES },
     roundsInFlight: script.roundsInFlight ?? 2,
     epoch: 0,
+    policy: null,
+    fed: nothingFed,
   };
   return { decoder: decoder as unknown as Decoder, recordCount: () => recordCount };
 }

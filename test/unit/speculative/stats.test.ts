@@ -20,7 +20,7 @@ const facts: RequestFacts = {
   cachedTokens: 0,
   latencyMs: 1250,
 };
-const timings = { queueTimeMs: 1, timeToFirstTokenMs: 20, decodeTimeMs: 500 };
+const timings = { queueTimeMs: 1, timeToFirstTokenMs: 20, decodeTimeMs: 500, plainRoundMs: 31, expectedSpeedup: 1.9 };
 
 function count(records: RoundRecord[]): RequestCounters {
   const counters = createRequestCounters();
@@ -69,6 +69,9 @@ describe('worked example: 14 verify passes of 3 drafts, 17 accepted, 32 completi
       timeToFirstTokenMs: 20,
       decodeTimeMs: 500,
       tokensPerSecond: 62,
+      // 31 ms a plain round against 500 / 31 a token
+      observedSpeedup: (31 * 31) / 500,
+      expectedSpeedup: 1.9,
     });
   });
 });
@@ -136,6 +139,11 @@ describe('requestStats', () => {
     expect(coarse.tokensPerSecond).toBeNull();
     const plain = requestStats(count([prefill(), decode(0, 0)]), { ...timings, decodeTimeMs: 10 });
     expect(plain).toMatchObject({ tokensPerSecond: 100, plainCount: 1, acceptanceRate: null });
+    const unknown = { ...timings, plainRoundMs: null, expectedSpeedup: null };
+    expect(requestStats(count([prefill(), decode(0, 0)]), unknown)).toMatchObject({
+      observedSpeedup: null,
+      expectedSpeedup: null,
+    });
   });
 });
 

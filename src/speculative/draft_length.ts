@@ -1,0 +1,170 @@
+/**
+ * `draftLength: 'auto'`: chooses k, round by round, from what passes cost on this device and from the acceptance so far.
+ * The cost model is that of Leviathan et al. 2023 with a measured v(M): S = E / (k·c + v(k+1)). Plain functions over
+ * counts; the records that are read anyway are all it sees.
+ */
+import type { CostReport } from '../types.ts';
+
+/** What an answered round tells. */
+export type RoundOutcome = {
+  /** Drafts asked for: the k of the round. A lookup may find fewer. */
+  draftLength: number;
+  draftCount: number;
+  acceptedCount: number;
+  /** Time that the round took of the device; null where something else ran beside it. */
+  roundMs: number | null;
+};
+
+export type DraftLengthPolicy = {
+  /** k of the next round to submit. */
+  next(): number;
+  observe(outcome: RoundOutcome): void;
+  /** Another sequence begins: what was learnt weighs less, and is where it starts. */
+  startSequence(): void;
+  /**
+   * S of the cost model over rounds of which [k] had k drafts, as now believed. Null for a lookup, whose drafts are not
+   * independent of whether it found any; and for no rounds.
+   */
+  expectedSpeedup(rounds: readonly number[]): number | null;
+  /** Time of a plain round, in ms, as now believed. */
+  plainRoundMs(): number;
+};
+
+/** Weight of each older round against the one after it: some 100 rounds count. */
+const memory = 0.99;
+/** What an acceptance is believed to be before anything was seen, and how many judged drafts that belief is worth. */
+const priorAcceptance = 0.7;
+const priorWeight = 4;
+/** A longer or shorter k must promise this much more than the current one. */
+const hysteresis = 1.02;
+/** While plain decoding is best: rounds until the first probe, doubled after each probe in vain, to the last figure. */
+const firstProbeAfter = 16;
+const lastProbeAfter = 1024;
+/** Rounds of one probe: with fewer, one rejected draft decides. */
+const probeRounds = 4;
+/**
+ * How fast times move the cost table. A k that takes longer than was measured looks dear first (`ownWeight`), so that
+ * another is tried; if that one takes longer too, the whole device is slower (`allWeight`). What is not seen is
+ * forgotten: a k that once looked dear gets another chance.
+ */
+const ownWeight = 0.02;
+const allWeight = 0.002;
+const forgetWeight = 0.002;
+/** How far one k's time may move against the others'. */
+const farthestRatio = 1.5;
+
+/** `costs` as measured at load. A lookup drafts at no cost, and where it finds nothing the round is a plain one. */
+export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'ngram'): DraftLengthPolicy {
+  const draftMs = costs.draftStepMs ?? 0;
+  /** [k] = ms of a round of k drafts. */
+  const measured = costs.v.map((v, k) => k * draftMs + v * costs.targetStepMs);
+  /** Of all rounds, observed time / measured; and of each k, how far its own is from that. */
+  let scale = 1;
+  const ratios = measured.map(() => 1);
+  /** [i] = drafts at position i that the target judged, and agreed with. */
+  const judged = measured.slice(1).map(() => 0);
+  const agreed = measured.slice(1).map(() => 0);
+  let lookups = 0;
+  let lookupsFound = 0;
+  let current = 0;
+  let probeAfter = firstProbeAfter;
+  let plainRounds = 0;
+  let probing = 0;
+
+  /** [k] = expected tokens of a round of k drafts: each position needs all before it. */
+  const expectedTokens = (): number[] => {
+    const tokens = [1];
+    let belief = priorAcceptance;
+    let reached = 1;
+    for (const [i, count] of judged.entries()) {
+      // What was not seen yet is believed to be as the position before it.
+      belief = ((agreed[i] as number) + priorWeight * belief) / (count + priorWeight);
+      reached *= belief;
+      tokens.push((tokens[i] as number) + reached);
+    }
+    return tokens;
+  };
+  const roundCosts = (): number[] => {
+    const full = measured.map((ms, k) => ms * (ratios[k] as number));
+    if (drafter === 'model') return full;
+    const foundShare = (lookupsFound + 1) / (lookups + 2);
+    const plain = full[0] as number;
+    return full.map((ms) => plain + foundShare * (ms - plain));
+  };
+  const speedups = (): number[] => {
+    const roundCost = roundCosts();
+    const plain = roundCost[0] as number;
+    return expectedTokens().map((tokens, k) => (tokens * plain) / (roundCost[k] as number));
+  };
+  const bestOf = (values: readonly number[], from: number): number => {
+    let best = from;
+    for (let k = from; k < values.length; k++) if ((values[k] as number) > (values[best] as number)) best = k;
+    return best;
+  };
+  /** Whether even drafts that are always right could pay here. */
+  const mayPay = (): boolean => roundCosts().some((ms, k, all) => k > 0 && (k + 1) * (all[0] as number) > ms);
+
+  return {
+    next() {
+      if (probing > 0) {
+        probing -= 1;
+        return current;
+      }
+      const values = speedups();
+      const best = bestOf(values, 0);
+      if ((values[best] as number) > (values[current] as number) * hysteresis) current = best;
+      // A probe's k is current while it runs, and must earn its place afterwards.
+      if ((values[current] as number) < 1) current = 0;
+      if (current > 0) {
+        plainRounds = 0;
+        probeAfter = firstProbeAfter;
+        return current;
+      }
+      plainRounds += 1;
+      if (plainRounds <= probeAfter || !mayPay()) return 0;
+      plainRounds = 0;
+      probeAfter = Math.min(lastProbeAfter, probeAfter * 2);
+      probing = probeRounds - 1;
+      current = bestOf(values, 1);
+      return current;
+    },
+
+    observe({ draftLength, draftCount, acceptedCount, roundMs }) {
+      if (draftLength > 0) {
+        // A draft that a lookup did not find is one that the target could not agree with.
+        const last = Math.min(acceptedCount, draftLength - 1);
+        for (const [i] of judged.entries()) {
+          judged[i] = (judged[i] as number) * memory + (i <= last ? 1 : 0);
+          agreed[i] = (agreed[i] as number) * memory + (i < acceptedCount ? 1 : 0);
+        }
+        lookups = lookups * memory + 1;
+        lookupsFound = lookupsFound * memory + (draftCount > 0 ? 1 : 0);
+      }
+      if (roundMs === null) return;
+      const k = drafter === 'ngram' ? draftCount : draftLength;
+      const ratio = Math.min(4, roundMs / (measured[k] as number));
+      scale += allWeight * (ratio - scale);
+      for (const [other, own] of ratios.entries()) {
+        const moved = own + (other === k ? ownWeight * (ratio / scale - own) : forgetWeight * (1 - own));
+        ratios[other] = Math.min(farthestRatio, Math.max(1 / farthestRatio, moved));
+      }
+    },
+
+    startSequence() {
+      for (const [i] of judged.entries()) {
+        judged[i] = (judged[i] as number) / 2;
+        agreed[i] = (agreed[i] as number) / 2;
+      }
+      probing = 0;
+    },
+
+    expectedSpeedup(rounds) {
+      if (drafter === 'ngram' || rounds.length === 0) return null;
+      const tokens = expectedTokens();
+      const roundCost = roundCosts();
+      const sumOf = (values: readonly number[]) => rounds.reduce((sum, n, k) => sum + n * (values[k] as number), 0);
+      return (sumOf(tokens) * (roundCost[0] as number)) / sumOf(roundCost);
+    },
+    plainRoundMs: () => (measured[0] as number) * (ratios[0] as number) * scale,
+  };
+}

@@ -1,0 +1,94 @@
+/** The choice of k against simulated devices and texts: how close it comes to the best k that is fixed in hindsight. */
+import { describe, expect, it } from 'vitest';
+import {
+  createDraftLengthPolicy,
+  type DraftLengthPolicy,
+  type RoundOutcome,
+} from '../../../src/speculative/draft_length.ts';
+import type { CostReport } from '../../../src/types.ts';
+import { createRandom } from '../../reference/random.ts';
+
+type Device = { c: number; v: number[] };
+const devices = {
+  gpu: { c: 0.1, v: [1, 1.03, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1] },
+  'big draft': { c: 0.35, v: [1, 1.1, 1.2, 1.35, 1.55, 1.8, 2.1, 2.5] },
+  software: { c: 0.31, v: [1, 1.42, 1.95, 2.53, 3.2, 3.9, 4.5, 5.15] },
+  'linear verify': { c: 0.2, v: [1, 2, 3, 4, 5, 6, 7, 8] },
+} satisfies Record<string, Device>;
+
+const reportOf = ({ c, v }: Device): CostReport => ({
+  targetStepMs: 10,
+  draftStepMs: c * 10,
+  c,
+  v,
+  vSpread: v.map(() => 0),
+  sampleCount: 1,
+});
+
+type Chooser = Pick<DraftLengthPolicy, 'next' | 'observe'>;
+type Text = { alphaAt: (token: number) => number; tokenCount: number };
+const steady = (alpha: number): Text => ({ alphaAt: () => alpha, tokenCount: 3000 });
+const changing: Text = { alphaAt: (token) => (token % 1500 < 750 ? 0.9 : 0.15), tokenCount: 6000 };
+
+/**
+ * Milliseconds for a text, k chosen by `next` and told to `observe` two rounds late, as the engine does. A draft that
+ * was not run for a while first catches up. `slower`: what rounds really take, against what was measured at load.
+ */
+function simulate(
+  device: Device,
+  { alphaAt, tokenCount }: Text,
+  policy: Chooser,
+  { seed = 1, slower = (_k: number): number => 1 } = {},
+): number {
+  const random = createRandom(seed);
+  const pending: RoundOutcome[] = [];
+  let total = 0;
+  let gap = 0;
+  for (let token = 0; token < tokenCount; ) {
+    const draftLength = policy.next();
+    let acceptedCount = 0;
+    while (acceptedCount < draftLength && random.uniform() < alphaAt(token + acceptedCount)) acceptedCount += 1;
+    const ms = 10 * (draftLength * device.c + (device.v[draftLength] as number)) * slower(draftLength);
+    const catchUpMs = draftLength === 0 ? 0 : Math.min(gap, 64) * 10 * device.c * 0.3;
+    gap = draftLength === 0 ? gap + 1 : 0;
+    total += ms + catchUpMs;
+    token += acceptedCount + 1;
+    const jitter = 0.7 + 0.6 * random.uniform();
+    pending.push({ draftLength, draftCount: draftLength, acceptedCount, roundMs: catchUpMs > 0 ? null : ms * jitter });
+    if (pending.length > 2) policy.observe(pending.shift() as RoundOutcome);
+  }
+  return total;
+}
+
+const fixed = (k: number) => ({ next: () => k, observe() {} });
+
+/** Best fixed k's time / the policy's time, over several runs. */
+function efficiency(device: Device, text: Text, options: Parameters<typeof simulate>[3] = {}): number {
+  const seeds = [1, 2, 3];
+  const meanOf = (make: () => Chooser) =>
+    seeds.reduce((sum, seed) => sum + simulate(device, text, make(), { ...options, seed }), 0);
+  const best = Math.min(...device.v.map((_, k) => meanOf(() => fixed(k))));
+  return best / meanOf(() => createDraftLengthPolicy(reportOf(device), 'model'));
+}
+
+describe.each(Object.entries(devices))('on %s', (_, device) => {
+  it.each([0.02, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98])('comes within 3 % of the best k where α is %f', (alpha) => {
+    expect(efficiency(device, steady(alpha))).toBeGreaterThan(0.97);
+  });
+
+  it('comes within 3 % of the best fixed k where α changes in mid-text', () => {
+    expect(efficiency(device, changing)).toBeGreaterThan(0.97);
+  });
+});
+
+describe('where rounds take other times than were measured at load', () => {
+  it('all alike: nothing changes', () => {
+    expect(efficiency(devices.gpu, steady(0.7), { slower: () => 2.5 })).toBeGreaterThan(0.97);
+  });
+
+  it('each k its own: learns what they take', () => {
+    const slower = (k: number) => (k === 0 ? 1 : 1.4);
+    expect(efficiency(devices['big draft'], steady(0.7), { slower })).toBeGreaterThan(0.88);
+    expect(efficiency(devices.gpu, steady(0.7), { slower: (k) => (k < 3 ? 1 : 1.4) })).toBeGreaterThan(0.88);
+  });
+});
