@@ -4,9 +4,11 @@ import { closeGpu, type Gpu } from './gpu/device.ts';
 import { createStagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { maxRows } from './kernels/matmul_rows.ts';
+import { allOrAbort } from './model/abort.ts';
 import { renderChat } from './model/chat_template.ts';
 import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
-import { loadPair, type ModelFiles } from './model/load.ts';
+import { openPair, type Role, readWeights } from './model/load.ts';
+import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
 import { checkWeightLimits, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
@@ -54,16 +56,9 @@ export async function createEngineOn(
 ): Promise<Engine> {
   const startedAt = performance.now();
   try {
-    const { target, draft } = await loadPair(targetSource, draftSource, {
+    const { target, draft } = await openPair(targetSource, draftSource, {
       ...(options.signal && { signal: options.signal }),
-      ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.tokenizer && { tokenizer: options.tokenizer }),
-      onDescriptions: (...descriptions) => {
-        for (const description of descriptions) {
-          if (description !== null)
-            checkWeightLimits(gpu, description.url, description.config, weightFormats[options.dtype]);
-        }
-      },
     });
     const loaded = await build(gpu, target, draft, options);
     options.signal?.throwIfAborted();
@@ -77,17 +72,23 @@ export async function createEngineOn(
 
 type Loaded = { decoder: Decoder; info: Omit<EngineInfo, 'loadTimeMs'> };
 
-/** Uploads, compiles, self-tests and warms up. */
-async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, options: CoreOptions): Promise<Loaded> {
+/** Checks what can be told without the weights, uploads these, compiles, self-tests and warms up. */
+async function build(gpu: Gpu, target: OpenedModel, draft: OpenedModel | null, options: CoreOptions): Promise<Loaded> {
   const files = draft === null ? [target] : [target, draft];
+  const formats = weightFormats[options.dtype];
+  for (const { url, config } of files) checkWeightLimits(gpu, url, config, formats);
   const contextLength = contextLengthOf(files, options.contextLength);
   checkStopTokens(target);
-  const formats = weightFormats[options.dtype];
-  const weights: Weights[] = [];
-  for (const [i, model] of files.entries()) {
-    weights.push(await uploadWeights(gpu, i === 0 ? 'target' : 'draft', model, formats));
-    options.signal?.throwIfAborted();
-  }
+  // Both at once. The first failure ends the other download.
+  const weights: Weights[] = await allOrAbort(
+    options.signal ?? undefined,
+    files.map((model, i) => (signal: AbortSignal) => {
+      const role: Role = i === 0 ? 'target' : 'draft';
+      const rows = readWeights(model, role, { signal, ...(options.onProgress && { onProgress: options.onProgress }) });
+      return uploadWeights(gpu, role, model, rows, formats, signal);
+    }),
+  );
+  options.signal?.throwIfAborted();
   const matrices = files.flatMap(({ config: { hiddenSize, headCount, headDim, ffnSize } }) => [
     { inputSize: hiddenSize, format: formats.vocabulary },
     ...[hiddenSize, headCount * headDim, ffnSize].map((inputSize) => ({ inputSize, format: formats.layers })),
@@ -174,7 +175,7 @@ async function build(gpu: Gpu, target: ModelFiles, draft: ModelFiles | null, opt
 /** The engine's face: requests take turns, everything ends with `dispose`. */
 function serve(
   gpu: Gpu,
-  { config, tokenizer, chatTemplate }: ModelFiles,
+  { config, tokenizer, chatTemplate }: OpenedModel,
   { decoder, info }: Loaded,
   options: CoreOptions,
   loadTimeMs: number,
@@ -292,7 +293,7 @@ function failedRun(error: unknown): GenerateRun {
   return run;
 }
 
-function contextLengthOf(files: readonly ModelFiles[], asked: number | null): number {
+function contextLengthOf(files: readonly OpenedModel[], asked: number | null): number {
   const longest = Math.min(...files.map(({ config }) => config.maxContextLength));
   if (asked === null) return Math.min(longest, defaultContextLimit);
   if (asked <= longest) return asked;
@@ -302,14 +303,14 @@ function contextLengthOf(files: readonly ModelFiles[], asked: number | null): nu
   );
 }
 
-function checkStopTokens({ url, config }: ModelFiles): void {
+function checkStopTokens({ url, config }: OpenedModel): void {
   if (config.eosTokenIds.length <= MAX_STOP_TOKENS) return;
   throw new UnsupportedModelError(
     `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
   );
 }
 
-function modelInfo({ url, config }: ModelFiles, weights: Weights, forward: Forward): ModelInfo {
+function modelInfo({ url, config }: OpenedModel, weights: Weights, forward: Forward): ModelInfo {
   return {
     url,
     architecture: config.architecture,

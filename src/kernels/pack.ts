@@ -30,94 +30,80 @@ export const pack: Kernel = {
 
 const sources = { F32: 0, F16: 1, BF16: 2 } as const;
 
-/** Rows of a stored tensor, row-major. */
-export type StoredRows = {
-  name: string;
-  dtype: keyof typeof sources;
-  data: Uint8Array;
-  /** Where `data` is not yet of `dtype`: it has this many rows of equal length, and `decode` makes some of them so. */
-  encoded?: { rows: number; decode(data: Uint8Array): Uint8Array };
-};
+/** Rows of a stored tensor, row-major. `name` is that of the tensor. */
+export type StoredRows = { name: string; dtype: keyof typeof sources; rowCount: number; data: Uint8Array };
 
 /** Bytes of a tensor that lie on the GPU at once, on their way into the packed layout. */
-const sliceBytes = 8 * 2 ** 20;
+export const packSliceBytes = 8 * 2 ** 20;
 /** Bytes handed to the queue before it is waited for: what is queued lies in the browser's memory. */
-const queuedBytesLimit = 64 * 2 ** 20;
+const queuedBytesLimit = 32 * 2 ** 20;
 
-/** Packs one tensor after another; holds the buffers that all of them pass through. */
+/** Fills matrices, in any order; holds the buffers that all rows pass through. */
 export type Packer = {
-  /** A matrix (N, K) from tensors stacked along N (q‖k‖v, gate‖up). */
-  pack(label: string, parts: readonly StoredRows[], inputSize: number, format: WeightFormat): Promise<PackedMatrix>;
-  /** Frees the passing buffers. @returns the tensors with values that the format cannot hold. */
-  finish(): Promise<string[]>;
+  /** A matrix (N, K) of zeros. */
+  create(label: string, outputSize: number, inputSize: number, format: WeightFormat): PackedMatrix;
+  /** Puts rows in their place, the first of them at row `firstRow`. Each row once. */
+  write(matrix: PackedMatrix, firstRow: number, rows: StoredRows): Promise<void>;
+  /** The tensors with values that their format cannot hold. */
+  faulty(): Promise<string[]>;
+  /** Frees the buffers that rows pass through. */
+  close(): void;
 };
 
 export function createPacker(gpu: Gpu, tensorLimit: number): Packer {
-  const source = createStorage(gpu, 'pack source', sliceBytes);
+  const { queue } = gpu.device;
   const faults = createStorage(gpu, 'pack faults', tensorLimit * 4);
   const params = createBuffer(gpu, 'pack params', 32, usage.uniform | usage.copyDestination);
   const noScales = createStorage(gpu, 'no scales', 16);
-  const names: string[] = [];
-  let large: GPUBuffer | null = null; // for rows that do not fit into `source`
+  const indexOf = new Map<string, number>(); // tensor → its place in `faults`
+  let source = createStorage(gpu, 'pack source', packSliceBytes);
   let queuedBytes = 0;
 
+  /** Rows that do not fit are rare: one is then. */
   const sourceFor = (rowBytes: number): GPUBuffer => {
-    if (rowBytes <= source.size) return source;
-    if (large !== null && rowBytes > large.size) {
-      destroyBuffer(gpu, large);
-      large = null;
+    if (rowBytes > source.size) {
+      destroyBuffer(gpu, source);
+      source = createStorage(gpu, 'pack source', rowBytes);
     }
-    large ??= createStorage(gpu, 'pack large row', rowBytes);
-    return large;
+    return source;
   };
 
   return {
-    async pack(label, parts, inputSize, format) {
-      const rowsOf = ({ dtype, data, encoded }: StoredRows) =>
-        encoded?.rows ?? data.byteLength / bytesPerRow(dtype, inputSize);
-      const outputSize = parts.reduce((sum, part) => sum + rowsOf(part), 0);
-      const { segments, segmentWords } = segmentsOf(inputSize, format);
+    create(label, outputSize, inputSize, format) {
       const words = packedWords({ outputSize, inputSize }, format);
-      const weight = createStorage(gpu, label, words * 16);
+      const buffer = createStorage(gpu, label, words * 16);
       const scales = format === 'f16' ? noScales : createStorage(gpu, `${label} scales`, words * 2);
-      let firstRow = 0;
-      for (const part of parts) {
-        const tensor = names.push(part.name) - 1;
-        const rowBytes = bytesPerRow(part.dtype, inputSize);
-        const buffer = sourceFor(rowBytes);
-        const bindGroup = createBindGroup(gpu, pack, { params, source: buffer, weight, scales, faults });
-        const pipeline = await createPipeline(gpu, pack, { FORMAT: formatCodes[format], SOURCE: sources[part.dtype] });
-        const sliceRows = Math.max(1, Math.floor(buffer.size / rowBytes));
-        const rows = rowsOf(part);
-        for (let row = 0; row < rows; row += sliceRows) {
-          const count = Math.min(sliceRows, rows - row);
-          const { queue } = gpu.device;
-          const storedRowBytes = part.data.byteLength / rows;
-          const slice = part.data.subarray(row * storedRowBytes, (row + count) * storedRowBytes);
-          const bytes = part.encoded?.decode(slice) ?? slice;
-          queue.writeBuffer(buffer, 0, bytes.buffer as ArrayBuffer, bytes.byteOffset, count * rowBytes);
-          const fields = [inputSize, count, firstRow + row, segments, segmentWords, tensor];
-          queue.writeBuffer(params, 0, Uint32Array.from(fields));
-          const grid = foldedGrid(Math.ceil((count * segments * segmentWords) / workgroupSize));
-          const step = { label: 'pack', bindGroup, pipeline: () => pipeline, grid: () => grid };
-          submitPass(gpu, label, (pass) => encodeStep(pass, step, { rows: count, blocks: 0 }));
-          queuedBytes += count * rowBytes;
-          if (queuedBytes < queuedBytesLimit) continue;
-          await gpuIdle(gpu);
-          queuedBytes = 0;
-        }
-        firstRow += rows;
-      }
-      return { buffer: weight, scales, format, outputSize, inputSize, segments, segmentWords };
+      return { buffer, scales, format, outputSize, inputSize, ...segmentsOf(inputSize, format) };
     },
-    async finish() {
+    async write({ buffer: weight, scales, format, inputSize, segments, segmentWords }, firstRow, rows) {
+      const { name, dtype, rowCount, data } = rows;
+      const tensor = indexOf.get(name) ?? indexOf.size;
+      indexOf.set(name, tensor);
+      const rowBytes = inputSize * (dtype === 'F32' ? 4 : 2);
+      const buffer = sourceFor(rowBytes);
+      const pipeline = await createPipeline(gpu, pack, { FORMAT: formatCodes[format], SOURCE: sources[dtype] });
+      const bindGroup = createBindGroup(gpu, pack, { params, source: buffer, weight, scales, faults });
+      const sliceRows = Math.floor(buffer.size / rowBytes);
+      for (let row = 0; row < rowCount; row += sliceRows) {
+        const count = Math.min(sliceRows, rowCount - row);
+        queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset + row * rowBytes, count * rowBytes);
+        const fields = [inputSize, count, firstRow + row, segments, segmentWords, tensor];
+        queue.writeBuffer(params, 0, Uint32Array.from(fields));
+        const grid = foldedGrid(Math.ceil((count * segments * segmentWords) / workgroupSize));
+        const step = { label: 'pack', bindGroup, pipeline: () => pipeline, grid: () => grid };
+        submitPass(gpu, name, (pass) => encodeStep(pass, step, { rows: count, blocks: 0 }));
+        queuedBytes += count * rowBytes;
+        if (queuedBytes < queuedBytesLimit) continue;
+        await gpuIdle(gpu);
+        queuedBytes = 0;
+      }
+    },
+    async faulty() {
       const counts = new Uint32Array(await readBuffer(gpu, faults));
-      for (const buffer of [source, faults, params, large]) if (buffer !== null) destroyBuffer(gpu, buffer);
-      return names.filter((_, i) => (counts[i] as number) > 0);
+      return [...indexOf].filter(([, i]) => (counts[i] as number) > 0).map(([name]) => name);
+    },
+    close() {
+      for (const buffer of [source, faults, params]) destroyBuffer(gpu, buffer);
     },
   };
-}
-
-function bytesPerRow(dtype: StoredRows['dtype'], inputSize: number): number {
-  return inputSize * (dtype === 'F32' ? 4 : 2);
 }

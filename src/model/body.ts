@@ -1,10 +1,8 @@
-/** Reads the bytes of one file from a stream: length checks, progress, abort, memory. */
+/** The bytes of one file from a stream: length checks, progress, abort, memory. */
 import { ModelFetchError } from '../errors.ts';
 
-export type ReadOptions = {
+export type OpenOptions = {
   signal?: AbortSignal;
-  /** First call with 0 once a length is known, then one per chunk, last with both numbers equal. */
-  onBytes?: (loadedBytes: number, totalBytes: number | null) => void;
   /** A missing file is null instead of an error. */
   optional?: boolean;
   /** A larger file is refused, before its body is read where the server tells the length. */
@@ -12,6 +10,11 @@ export type ReadOptions = {
   /** Only the bytes from `begin` to before `end`; fewer where the file ends before. `begin` < `end`. */
   range?: { begin: number; end: number };
 };
+
+/** First call with 0 once a length is known, then one per chunk, last with both numbers equal. */
+export type OnBytes = (loadedBytes: number, totalBytes: number | null) => void;
+
+export type ReadOptions = OpenOptions & { onBytes?: OnBytes };
 
 /** What a server, or a file of the user, answered. */
 export type Body = {
@@ -27,54 +30,71 @@ export type Body = {
   failure: (cause: string) => ModelFetchError;
 };
 
+/** Bytes on their way. Iterate them to the end, or `return()` them, which ends the download. */
+export type FileStream = {
+  /** Bytes to come, as announced; null when unknown. */
+  length: number | null;
+  /** False where the announced length may be that of a compressed body. */
+  isFirm: boolean;
+  chunks: AsyncGenerator<Uint8Array, void, void>;
+};
+
+export function streamOf(bytes: Uint8Array): FileStream {
+  async function* chunks(): FileStream['chunks'] {
+    if (bytes.length > 0) yield bytes;
+  }
+  return { length: bytes.length, isFirm: true, chunks: chunks() };
+}
+
 const DEFAULT_MAX_BYTES = 2 ** 33;
 
-export async function readBody(body: Body, label: string, options: ReadOptions): Promise<Uint8Array> {
-  const { signal, onBytes, maxBytes = DEFAULT_MAX_BYTES } = options;
-  const { stream, length, skip, take } = body;
-  const wanted = length === null ? null : Math.max(0, Math.min(length - skip, take));
-  if (wanted !== null && wanted > maxBytes) {
+export function streamBody(body: Body, label: string, { signal, maxBytes }: OpenOptions): FileStream {
+  const { stream, length: announced, skip, take, isFirm } = body;
+  const length = announced === null ? null : Math.max(0, Math.min(announced - skip, take));
+  const limit = maxBytes ?? DEFAULT_MAX_BYTES;
+  if (length !== null && length > limit) {
     stream?.cancel().catch(() => {});
-    throw tooLargeError(label, wanted, maxBytes);
+    throw tooLargeError(label, length, limit);
   }
+  return { length, isFirm, chunks: readChunks(body, length, limit, label, signal) };
+}
+
+async function* readChunks(
+  { stream, skip, take, isFirm, failure }: Body,
+  length: number | null,
+  maxBytes: number,
+  label: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, void> {
   const reader = stream?.getReader();
   // A cancelled reader answers its pending read with `done`, so that an abort need not race with every chunk.
   const onAbort = () => reader?.cancel(signal?.reason).catch(() => {});
   signal?.addEventListener('abort', onAbort, { once: true });
-  const collector = createCollector(wanted, label);
   let streamed = 0;
+  let loaded = 0;
   try {
-    if (wanted !== null) onBytes?.(0, wanted);
     signal?.throwIfAborted();
-    while (reader && collector.loadedBytes() < take) {
-      const chunk = await readChunk(reader, body.failure, signal);
+    while (reader && loaded < take) {
+      const chunk = await readChunk(reader, failure, signal);
       if (!chunk) break;
       const part = chunk.subarray(Math.max(0, skip - streamed), Math.max(0, skip + take - streamed));
       streamed += chunk.length;
-      if (part.length === 0) continue;
-      collector.append(part);
-      const loaded = collector.loadedBytes();
+      loaded += part.length;
       if (loaded > maxBytes) throw tooLargeError(label, loaded, maxBytes);
-      // A body longer than its announced length was compressed on the way: the total is not known after all.
-      const total = wanted !== null && loaded <= wanted ? wanted : null;
-      if (loaded !== total) onBytes?.(loaded, total);
+      if (part.length > 0) yield part;
+      signal?.throwIfAborted();
     }
-    if (streamed >= skip + take) reader?.cancel().catch(() => {}); // the rest is of no use
-  } catch (error) {
-    reader?.cancel().catch(() => {});
-    throw error;
+    if (length !== null && loaded < length && isFirm) {
+      throw new ModelFetchError(
+        `${label} ended early: expected ${length} bytes, got ${loaded}. ` +
+          'Try again; if it happens again, the copy on the server (or a proxy on the way) is truncated.',
+      );
+    }
   } finally {
     signal?.removeEventListener('abort', onAbort);
+    // The rest, if there is any, is of no use.
+    reader?.cancel().catch(() => {});
   }
-  const loaded = collector.loadedBytes();
-  if (wanted !== null && loaded < wanted && body.isFirm) {
-    throw new ModelFetchError(
-      `${label} ended early: expected ${wanted} bytes, got ${loaded}. ` +
-        'Try again; if it happens again, the copy on the server (or a proxy on the way) is truncated.',
-    );
-  }
-  onBytes?.(loaded, loaded);
-  return collector.finish();
 }
 
 /** Null at the end. Only a failure of the stream becomes a ModelFetchError, not one of the caller's own callbacks. */
@@ -92,6 +112,36 @@ async function readChunk(
   }
   signal?.throwIfAborted();
   return result.done ? null : result.value;
+}
+
+/** The same stream, which reports the bytes that pass. */
+export function counted(stream: FileStream, onBytes: OnBytes | undefined): FileStream {
+  if (onBytes === undefined) return stream;
+  return { ...stream, chunks: countChunks(stream, onBytes) };
+}
+
+async function* countChunks({ chunks, length }: FileStream, onBytes: OnBytes): FileStream['chunks'] {
+  let loaded = 0;
+  try {
+    if (length !== null) onBytes(0, length);
+    for await (const chunk of chunks) {
+      loaded += chunk.length;
+      // A body longer than its announced length was compressed on the way: the total is not known after all.
+      const total = length !== null && loaded <= length ? length : null;
+      if (loaded !== total) onBytes(loaded, total);
+      yield chunk;
+    }
+    onBytes(loaded, loaded);
+  } finally {
+    await chunks.return();
+  }
+}
+
+/** All bytes of a stream, in one array of its length where that is known. */
+export async function collect({ chunks, length }: FileStream, label: string): Promise<Uint8Array> {
+  const collector = createCollector(length, label);
+  for await (const chunk of chunks) collector.append(chunk);
+  return collector.finish();
 }
 
 function tooLargeError(label: string, bytes: number, maxBytes: number): ModelFetchError {
@@ -116,7 +166,6 @@ function createCollector(expectedBytes: number | null, label: string) {
     }
   };
   return {
-    loadedBytes: () => filled + overflowBytes,
     append(chunk: Uint8Array) {
       if (expectedBytes !== null && overflow.length === 0 && filled + chunk.length <= expectedBytes) {
         buffer ??= reserve(expectedBytes);

@@ -1,5 +1,5 @@
 import { InvalidOptionError, ModelFetchError } from '../errors.ts';
-import { readBody } from './body.ts';
+import { streamBody } from './body.ts';
 import type { ModelSource } from './source.ts';
 
 /** A model in files that the user chose or dropped: one GGUF file, or those of a folder in the Hugging Face layout. */
@@ -18,7 +18,7 @@ export function fileSource(given: Blob | readonly File[]): ModelSource {
   return {
     url,
     ...(isFolder ? {} : { gguf: gguf[0] as string }),
-    async read(name, options) {
+    async open(name, options) {
       const { optional, range, signal } = options;
       signal?.throwIfAborted();
       const file = files.get(name);
@@ -35,7 +35,7 @@ export function fileSource(given: Blob | readonly File[]): ModelSource {
           `Could not read ${url}${name}: ${cause}. The file may have been changed or moved since it was chosen: choose it again.`,
         );
       const body = { stream: part.stream(), length: part.size, isFirm: true, skip: 0, take: Number.POSITIVE_INFINITY };
-      return readBody({ ...body, failure }, url + name, options);
+      return streamBody({ ...body, failure }, url + name, options);
     },
   };
 }

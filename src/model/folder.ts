@@ -2,13 +2,15 @@
 import { ModelFormatError } from '../errors.ts';
 import type { TokenizerLike } from '../types.ts';
 import { allOrAbort } from './abort.ts';
+import { counted, type ReadOptions } from './body.ts';
 import { createChatTemplate } from './chat_template.ts';
 import { applyGenerationConfig, type ModelConfig, parseConfig } from './config.ts';
 import type { OpenedModel } from './opened_model.ts';
-import { parseSafetensors, releaseRest, type Tensor } from './safetensors.ts';
+import { readSafetensors } from './safetensors.ts';
 import { parseShardIndex, readShards } from './shards.ts';
-import type { ModelSource, ReadOptions } from './source.ts';
-import { checkTensorNames, checkTensors, tensorShapes } from './tensors.ts';
+import { type ModelSource, readFile } from './source.ts';
+import type { TensorRows } from './tensor_rows.ts';
+import { checkTensors } from './tensors.ts';
 import { createTokenizer, wrapTokenizer } from './tokenizer.ts';
 
 const MAX_CONFIG_BYTES = 2 ** 20;
@@ -72,38 +74,36 @@ export async function openFolder(
     config,
     tokenizer: tokenizer ?? wrapTokenizer(tokenizerLike as TokenizerLike, config.vocabSize),
     chatTemplate,
-    readTensors: async (options) => ({ config, tensors: await readTensors(source, config, options) }),
+    readTensors: (options) => readTensors(source, config, options),
   };
 }
 
 /** Newer folders have the template in a file of its own; null where there is none. */
 async function readTemplate(source: ModelSource, signal: AbortSignal): Promise<string | null> {
-  const bytes = await source.read('chat_template.jinja', { signal, maxBytes: MAX_CONFIG_BYTES, optional: true });
+  const bytes = await readFile(source, 'chat_template.jinja', { signal, maxBytes: MAX_CONFIG_BYTES, optional: true });
   return bytes && new TextDecoder().decode(bytes);
 }
 
-/** Exactly the tensors that the model needs: from one file or, where that is absent, from shards. */
-async function readTensors(
+/** From one file or, where that is absent, from shards. */
+async function* readTensors(
   source: ModelSource,
   config: ModelConfig,
   options: Pick<ReadOptions, 'signal' | 'onBytes'>,
-): Promise<ReadonlyMap<string, Tensor>> {
-  const label = source.url + WEIGHTS;
-  let bytes = await source.read(WEIGHTS, { ...options, optional: true });
-  if (!bytes) {
-    const { signal } = options;
+): AsyncGenerator<TensorRows, void, void> {
+  const { signal, onBytes } = options;
+  const linked = signal && { signal };
+  let stream = await source.open(WEIGHTS, { ...linked, optional: true });
+  if (!stream) {
     const json = await readJson(source, WEIGHTS_INDEX, MAX_INDEX_BYTES, signal, true);
     if (json !== undefined) {
-      const indexLabel = source.url + WEIGHTS_INDEX;
-      const index = parseShardIndex(json, indexLabel);
-      checkTensorNames(config, index.fileOf, indexLabel);
-      const needed = new Set(tensorShapes(config).keys());
-      return checkTensors(config, await readShards(source, index, needed, options), indexLabel);
+      yield* readShards(source, parseShardIndex(json, source.url + WEIGHTS_INDEX), config, options);
+      return;
     }
-    // Neither is there: the plain read says what the server answered.
-    bytes = (await source.read(WEIGHTS, options)) as Uint8Array;
+    // Neither is there: the plain request says what the server answers.
+    stream = (await source.open(WEIGHTS, { ...linked })) as NonNullable<typeof stream>;
   }
-  return releaseRest(checkTensors(config, parseSafetensors(bytes, label), label), bytes.length);
+  const label = source.url + WEIGHTS;
+  yield* readSafetensors(counted(stream, onBytes), label, (stored) => checkTensors(config, stored, label));
 }
 
 /** Undefined for a missing optional file (null is valid JSON). */
@@ -114,7 +114,7 @@ async function readJson(
   signal: AbortSignal | undefined,
   optional = false,
 ): Promise<unknown> {
-  const bytes = await source.read(file, { ...(signal && { signal }), maxBytes, optional });
+  const bytes = await readFile(source, file, { ...(signal && { signal }), maxBytes, optional });
   if (!bytes) {
     if (optional) return undefined;
     throw new ModelFormatError(`${source.url}${file} is missing. Check that the folder holds it.`);

@@ -3,8 +3,9 @@
  * each step exactly, so that the one rounding is that of the store.
  */
 import { float16ToNumber } from './float16.ts';
-import type { TensorDtype } from './safetensors.ts';
 
+/** Types that safetensors files have, too. */
+export type TensorDtype = 'F16' | 'BF16' | 'F32';
 export type BlockDtype = 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 /** All types in which weights may be stored. */
 export type WeightDtype = TensorDtype | BlockDtype;
@@ -19,11 +20,16 @@ export type BlockFormat = {
 
 export const isBlockDtype = (dtype: WeightDtype): dtype is BlockDtype => Object.hasOwn(blockFormats, dtype);
 
-/** `data` holds whole blocks. */
-export function dequantizeBlocks(dtype: BlockDtype, data: Uint8Array): Float32Array<ArrayBuffer> {
+/** `data` holds whole blocks. @param reuse takes the values if it is long enough: the result is its start then */
+export function dequantizeBlocks(
+  dtype: BlockDtype,
+  data: Uint8Array,
+  reuse: Float32Array<ArrayBuffer> | null = null,
+): Float32Array<ArrayBuffer> {
   const { values, bytes, decode } = blockFormats[dtype];
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const output = new Float32Array((data.length / bytes) * values);
+  const length = (data.length / bytes) * values;
+  const output = reuse !== null && reuse.length >= length ? reuse.subarray(0, length) : new Float32Array(length);
   for (let at = 0, to = 0; at < data.length; at += bytes, to += values) decode(view, at, output, to);
   return output;
 }

@@ -2,7 +2,7 @@
 import { ModelFormatError } from '../errors.ts';
 import type { ModelConfig } from './config.ts';
 import type { GgufHead, GgufTensor } from './gguf.ts';
-import type { WeightTensor } from './stored_values.ts';
+import type { PlacedTensor, TensorRows } from './tensor_rows.ts';
 import { tensorShapes } from './tensors.ts';
 
 /** Name in the file of `model.layers.N.<module>` as `blk.N.<…>`; the norms differ with where they stand. */
@@ -76,24 +76,22 @@ export function placeModelTensors(
 /** True where the converter reordered the rows: rotation there turns neighbours, here the two halves of a head. */
 const isInterleaved = (name: string) => /\.self_attn\.[qk]_proj\.(weight|bias)$/.test(name);
 
-/** @param data the bytes from the first tensor to the last, beginning at byte `dataBegin` of the file */
-export function takeModelTensors(
-  config: ModelConfig,
-  placed: ReadonlyMap<string, GgufTensor>,
-  data: Uint8Array,
-  dataBegin: number,
-): ReadonlyMap<string, WeightTensor> {
-  return new Map(
-    [...placed].map(([name, { dtype, shape, begin, end }]) => {
-      const bytes = data.subarray(begin - dataBegin, end - dataBegin);
-      const reorder = config.architecture === 'llama' && isInterleaved(name);
-      return [
-        name,
-        { dtype, shape, data: reorder ? separateHalves(bytes, shape[0] as number, config.headDim) : bytes },
-      ];
-    }),
-  );
+/** The places as they are to be read: what is to be reordered comes a head at a time, or several. */
+export function ggufReadPlan(config: ModelConfig, placed: ReadonlyMap<string, GgufTensor>): PlacedTensor[] {
+  return [...placed].map(([name, place]) => ({
+    ...place,
+    name,
+    ...(isReordered(config, name) && { rowGroup: config.headDim }),
+  }));
 }
+
+/** Rows in the order of the Hugging Face layout. @returns data of its own where it had to reorder them */
+export function restoreRows(config: ModelConfig, rows: TensorRows): TensorRows {
+  if (!isReordered(config, rows.name)) return rows;
+  return { ...rows, data: separateHalves(rows.data, rows.rowCount, config.headDim) };
+}
+
+const isReordered = ({ architecture }: ModelConfig, name: string) => architecture === 'llama' && isInterleaved(name);
 
 /**
  * Rows of each head from (x0, y0, x1, y1, …) back to (x0, x1, …, y0, y1, …), where (x, y) turn together. A row is a whole

@@ -1,7 +1,7 @@
+import type { ReadOptions } from './body.ts';
 import type { ChatTemplate } from './chat_template.ts';
 import type { ModelConfig } from './config.ts';
-import type { ReadOptions } from './source.ts';
-import type { WeightTensor } from './stored_values.ts';
+import type { TensorRows } from './tensor_rows.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** What a model's source says of it before the weights are read, and the way to read them. */
@@ -11,8 +11,6 @@ export type OpenedModel = {
   config: ModelConfig;
   tokenizer: Tokenizer;
   chatTemplate: ChatTemplate;
-  /** Exactly the tensors that the model needs. The config may gain what stands in tensors. */
-  readTensors(options: Pick<ReadOptions, 'signal' | 'onBytes'>): Promise<ModelWeights>;
+  /** Exactly the tensors that the model needs, of the shapes that its config implies, in the order of the files. */
+  readTensors(options: Pick<ReadOptions, 'signal' | 'onBytes'>): AsyncGenerator<TensorRows, void, void>;
 };
-
-export type ModelWeights = { config: ModelConfig; tensors: ReadonlyMap<string, WeightTensor> };

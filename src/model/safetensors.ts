@@ -1,17 +1,17 @@
 import { ModelFormatError } from '../errors.ts';
-
-export type TensorDtype = 'F16' | 'BF16' | 'F32';
-
-/** A weight matrix or vector in the file's own layout: row-major, little-endian. */
-export type Tensor = {
-  dtype: TensorDtype;
-  shape: readonly number[];
-  /** View into the file, at any byte offset (not always a multiple of the element size). */
-  data: Uint8Array;
-};
+import type { FileStream } from './body.ts';
+import { createByteReader } from './byte_reader.ts';
+import type { TensorDtype } from './gguf_blocks.ts';
+import { readRows, type TensorRows } from './tensor_rows.ts';
 
 /** A tensor as the file names it: data types that nobody needs (integer buffers) are listed, not refused. */
-export type StoredTensor = { dtype: string; shape: readonly number[]; data: Uint8Array };
+export type StoredTensor = {
+  dtype: string;
+  shape: readonly number[];
+  /** Bytes from the start of the file. */
+  begin: number;
+  end: number;
+};
 
 /** The limit of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -36,63 +36,108 @@ const BITS_PER_ELEMENT: ReadonlyMap<string, number> = new Map([
 
 type Entry = { name: string; dtype: string; shape: number[]; begin: number; end: number };
 
-/**
- * Reads a safetensors file: 8 bytes header length, JSON header, tensor data. The header is untrusted: whatever it
- * claims is checked against the size of the file, and nothing is allocated by its numbers. `name` is for errors.
- */
-export function parseSafetensors(file: Uint8Array, name: string): ReadonlyMap<string, StoredTensor> {
-  const fail = (fault: string): never => {
+type Fail = (fault: string) => never;
+
+const failureOf =
+  (name: string): Fail =>
+  (fault) => {
     throw new ModelFormatError(`${name} is not a valid safetensors file: ${fault}. Download or convert it again.`);
   };
-  if (file.length < 8) fail(`expected at least 8 bytes, got ${file.length}`);
-  const headerBytes = new DataView(file.buffer, file.byteOffset, file.byteLength).getBigUint64(0, true);
-  if (headerBytes > BigInt(file.length - 8)) {
-    fail(`its header length is ${headerBytes}, which is beyond the end of the file (${file.length} bytes)`);
+
+/**
+ * Reads a safetensors file: 8 bytes header length, JSON header, tensor data. The header is untrusted: whatever it claims
+ * is checked against the size of the file, before its data are read where that size is certain.
+ * @param name of the file, for errors
+ * @param choose the tensors that are wanted; throws where they are not those of the model
+ */
+export async function* readSafetensors(
+  stream: FileStream,
+  name: string,
+  choose: (stored: ReadonlyMap<string, StoredTensor>) => ReadonlyMap<string, StoredTensor & { dtype: TensorDtype }>,
+): AsyncGenerator<TensorRows, void, void> {
+  const reader = createByteReader(stream.chunks);
+  try {
+    const fileBytes = stream.isFirm ? stream.length : null;
+    const start = await reader.take(8);
+    const headerBytes = safetensorsHeaderBytes(start, start.length < 8 ? start.length : fileBytes, name);
+    const header = await reader.take(headerBytes);
+    const dataBegin = 8 + headerBytes;
+    // A header that is cut off is told by its length.
+    if (header.length < headerBytes) safetensorsHeaderBytes(start, 8 + header.length, name);
+    const stored = parseSafetensorsHeader(header, dataBegin, fileBytes, name);
+    const wanted = [...choose(stored)].map(([tensor, place]) => ({ ...place, name: tensor }));
+    yield* readRows(reader, wanted, () => checkDataEnd(stored, dataBegin, reader.position(), name) as never);
+    await reader.skip(Number.POSITIVE_INFINITY);
+    checkDataEnd(stored, dataBegin, reader.position(), name);
+  } finally {
+    await reader.close();
+  }
+}
+
+/** @param start the first 8 bytes @param fileBytes null where it is not certain */
+export function safetensorsHeaderBytes(start: Uint8Array, fileBytes: number | null, name: string): number {
+  const fail = failureOf(name);
+  if (start.length < 8) fail(`expected at least 8 bytes, got ${start.length}`);
+  const headerBytes = new DataView(start.buffer, start.byteOffset, start.byteLength).getBigUint64(0, true);
+  if (fileBytes !== null && headerBytes > BigInt(fileBytes - 8)) {
+    fail(`its header length is ${headerBytes}, which is beyond the end of the file (${fileBytes} bytes)`);
   }
   if (headerBytes > BigInt(MAX_HEADER_BYTES))
     fail(`its header length is ${headerBytes}, expected at most ${MAX_HEADER_BYTES}`);
-  const dataStart = 8 + Number(headerBytes);
-  const dataBytes = file.length - dataStart;
-  const entries = parseHeader(file.subarray(8, dataStart), fail);
+  return Number(headerBytes);
+}
 
+/** The tensors in file order. @param dataBegin where the header ends @param fileBytes null where it is not certain */
+export function parseSafetensorsHeader(
+  header: Uint8Array,
+  dataBegin: number,
+  fileBytes: number | null,
+  name: string,
+): ReadonlyMap<string, StoredTensor> {
+  const fail = failureOf(name);
+  const entries = parseHeader(header, fail);
   // In file order the tensors must fill the data section exactly: no overlap, no hole, no rest.
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  const stored = new Map<string, StoredTensor>();
+  for (const { name: tensor, dtype, shape, begin, end } of entries) {
+    stored.set(tensor, { dtype, shape, begin: dataBegin + begin, end: dataBegin + end });
+  }
+  if (fileBytes !== null) checkDataEnd(stored, dataBegin, fileBytes, name, false);
   let position = 0;
   let previous = '';
   for (const { name: tensor, begin, end } of entries) {
-    if (end > dataBytes) {
-      fail(
-        `tensor ${quote(tensor)} ends at byte ${end} of the data section, which has ${dataBytes} bytes: the file is truncated`,
-      );
-    }
     if (begin < position) fail(`tensor ${quote(tensor)} overlaps ${quote(previous)}`);
     if (begin > position) fail(`there is a hole of ${begin - position} bytes before tensor ${quote(tensor)}`);
     position = end;
     previous = tensor;
   }
-  if (position < dataBytes) fail(`${dataBytes - position} bytes after the last tensor belong to none`);
-
-  const tensors = new Map<string, StoredTensor>();
-  for (const { name: tensor, dtype, shape, begin, end } of entries) {
-    tensors.set(tensor, { dtype, shape, data: file.subarray(dataStart + begin, dataStart + end) });
-  }
-  return tensors;
+  if (fileBytes !== null) checkDataEnd(stored, dataBegin, fileBytes, name);
+  return stored;
 }
 
-/**
- * A view keeps its whole file in memory: where much of the file is of no use, copies of the tensors let it go.
- * @param tensors views into one file of `fileBytes`
- */
-export function releaseRest<T extends StoredTensor>(
-  tensors: ReadonlyMap<string, T>,
+/** Holds the end of the file against that of its tensors. */
+function checkDataEnd(
+  stored: ReadonlyMap<string, StoredTensor>,
+  dataBegin: number,
   fileBytes: number,
-): ReadonlyMap<string, T> {
-  const usedBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.length, 0);
-  if (fileBytes - usedBytes <= fileBytes / 16) return tensors;
-  return new Map([...tensors].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
+  name: string,
+  refuseRest = true,
+): void {
+  const fail = failureOf(name);
+  let dataEnd = dataBegin;
+  for (const [tensor, { end }] of stored) {
+    if (end > fileBytes) {
+      fail(
+        `tensor ${quote(tensor)} ends at byte ${end - dataBegin} of the data section, which has ${fileBytes - dataBegin} ` +
+          'bytes: the file is truncated',
+      );
+    }
+    dataEnd = Math.max(dataEnd, end);
+  }
+  if (refuseRest && dataEnd < fileBytes) fail(`${fileBytes - dataEnd} bytes after the last tensor belong to none`);
 }
 
-function parseHeader(bytes: Uint8Array, fail: (fault: string) => never): Entry[] {
+function parseHeader(bytes: Uint8Array, fail: Fail): Entry[] {
   let text = '';
   let header: unknown;
   try {
@@ -119,7 +164,7 @@ function parseHeader(bytes: Uint8Array, fail: (fault: string) => never): Entry[]
   return entries;
 }
 
-function parseEntry(tensor: string, info: unknown, fail: (fault: string) => never): Entry {
+function parseEntry(tensor: string, info: unknown, fail: Fail): Entry {
   if (!isRecord(info)) return fail(`tensor ${quote(tensor)} is not described by an object`);
   const { dtype, shape, data_offsets: offsets } = info;
   if (typeof dtype !== 'string') return fail(`tensor ${quote(tensor)} has no dtype`);

@@ -47,10 +47,11 @@ export async function findRowMismatches(
       );
       // Random float16 bits below 2 in magnitude: the fractions fill all ten bits, so rounding shows.
       const bits = Uint16Array.from({ length: outputSize * inputSize }, () => (noise() + 1) * 0x1e00);
-      const rows16 = { name: what, dtype: 'F16' as const, data: new Uint8Array(bits.buffer) };
       const packer = createPacker(gpu, 1);
-      const weight = await packer.pack('self-test weight', [rows16], inputSize, format);
-      await packer.finish();
+      const weight = packer.create('self-test weight', outputSize, inputSize, format);
+      const data = new Uint8Array(bits.buffer);
+      await packer.write(weight, 0, { name: what, dtype: 'F16', rowCount: outputSize, data });
+      packer.close();
       keep(weight.buffer);
       keep(weight.scales);
       const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {

@@ -1,10 +1,15 @@
 /** Weights in several safetensors files, listed by `model.safetensors.index.json`. */
 import { ModelFormatError } from '../errors.ts';
-import { allOrAbort } from './abort.ts';
-import { parseSafetensors, releaseRest, type StoredTensor } from './safetensors.ts';
-import type { ModelSource, ReadOptions } from './source.ts';
+import { counted, type FileStream, type OnBytes, type ReadOptions } from './body.ts';
+import type { ModelConfig } from './config.ts';
+import { readSafetensors, type StoredTensor } from './safetensors.ts';
+import type { ModelSource } from './source.ts';
+import type { TensorRows } from './tensor_rows.ts';
+import { checkTensor, checkTensorNames, tensorShapes } from './tensors.ts';
 
 export type ShardIndex = {
+  /** Of the index itself, for errors. */
+  name: string;
   /** Tensor name → file name. */
   fileOf: ReadonlyMap<string, string>;
   /** Sum of the tensors as the index claims it, for progress only. */
@@ -12,8 +17,6 @@ export type ShardIndex = {
 };
 
 const MAX_SHARDS = 1000;
-/** Shards being fetched at a time. */
-const PARALLEL_READS = 2;
 /** A plain name in the same folder: nothing that a URL could read as another folder, host or query. */
 const FILE_NAME = /^\w[\w.-]{0,200}\.safetensors$/;
 
@@ -36,61 +39,50 @@ export function parseShardIndex(json: unknown, name: string): ShardIndex {
   if (count > MAX_SHARDS) fail(`it names ${count} files, expected at most ${MAX_SHARDS}`);
   const claimed = isRecord(json.metadata) ? json.metadata.total_size : null;
   const isSize = Number.isSafeInteger(claimed) && (claimed as number) >= 0;
-  return { fileOf, claimedBytes: isSize ? (claimed as number) : null };
+  return { name, fileOf, claimedBytes: isSize ? (claimed as number) : null };
 }
 
-/** The `needed` tensors, all of which the index must list. Files that hold none of them are not fetched. */
-export async function readShards(
+/** One shard after another. Files that hold nothing that the model needs are not fetched. */
+export async function* readShards(
   source: ModelSource,
-  { fileOf, claimedBytes }: ShardIndex,
-  needed: ReadonlySet<string>,
+  { fileOf, claimedBytes, name: indexName }: ShardIndex,
+  config: ModelConfig,
   { signal, onBytes }: Pick<ReadOptions, 'signal' | 'onBytes'>,
-): Promise<ReadonlyMap<string, StoredTensor>> {
-  const files = [...new Set([...needed].map((name) => fileOf.get(name) as string))].sort();
+): AsyncGenerator<TensorRows, void, void> {
+  checkTensorNames(config, fileOf, indexName);
+  const needed = tensorShapes(config);
+  const files = [...new Set([...needed.keys()].map((name) => fileOf.get(name) as string))].sort();
   const progress = onBytes && sumProgress(files.length, claimedBytes, onBytes);
-  const tensors = new Map<string, StoredTensor>();
-
-  const readShard = async (file: string, linked: AbortSignal): Promise<void> => {
+  for (const file of files) {
+    const label = source.url + file;
     const fail = (fault: string): never => {
       throw new ModelFormatError(
-        `${source.url}${file}: ${fault}. The files belong to different models, or a download is incomplete: download ` +
-          'all of them again.',
+        `${label}: ${fault}. The files belong to different models, or a download is incomplete: download all of them again.`,
       );
     };
-    const bytes = (await source.read(file, {
-      signal: linked,
-      ...(progress && { onBytes: (loaded, total) => progress(file, loaded, total) }),
-    })) as Uint8Array;
-    const stored = parseSafetensors(bytes, source.url + file);
-    for (const name of stored.keys()) {
-      if (fileOf.get(name) !== file)
-        fail(`tensor ${preview(name)} is not placed there by model.safetensors.index.json`);
-    }
-    const wanted = new Map<string, StoredTensor>();
-    for (const name of needed) {
-      if (fileOf.get(name) !== file) continue;
-      const tensor = stored.get(name);
-      wanted.set(name, tensor ?? fail(`tensor ${name} is missing, which model.safetensors.index.json places there`));
-    }
-    for (const [name, tensor] of releaseRest(wanted, bytes.length)) tensors.set(name, tensor);
-  };
-
-  const waiting = [...files];
-  const reader = async (linked: AbortSignal): Promise<void> => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await readShard(file, linked);
-  };
-  await allOrAbort(
-    signal,
-    Array.from({ length: Math.min(PARALLEL_READS, files.length) }, () => reader),
-  );
-  return tensors;
+    const stream = (await source.open(file, { ...(signal && { signal }) })) as FileStream;
+    const reported = counted(stream, progress && ((loaded, total) => progress(file, loaded, total)));
+    yield* readSafetensors(reported, label, (stored) => {
+      for (const name of stored.keys()) {
+        if (fileOf.get(name) !== file)
+          fail(`tensor ${preview(name)} is not placed there by model.safetensors.index.json`);
+      }
+      const wanted = [...needed].filter(([name]) => fileOf.get(name) === file);
+      for (const [name] of wanted) {
+        if (!stored.has(name)) fail(`tensor ${name} is missing, which model.safetensors.index.json places there`);
+      }
+      return new Map(
+        wanted.map(([name, shape]) => [name, checkTensor(name, shape, stored.get(name) as StoredTensor, label)]),
+      );
+    });
+  }
 }
 
 /**
  * One progress of many files. Until the length of each is known, the total is what the index claims (or null), and
  * never less than what is known.
  */
-function sumProgress(fileCount: number, claimedBytes: number | null, onBytes: NonNullable<ReadOptions['onBytes']>) {
+function sumProgress(fileCount: number, claimedBytes: number | null, onBytes: OnBytes) {
   const loadedOf = new Map<string, number>();
   const totalOf = new Map<string, number>();
   const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);

@@ -1,9 +1,7 @@
 import { InvalidOptionError, ModelFetchError, ModelFormatError } from '../errors.ts';
 import { abortable } from './abort.ts';
-import { type ReadOptions, readBody } from './body.ts';
+import { collect, counted, type FileStream, type OpenOptions, type ReadOptions, streamBody, streamOf } from './body.ts';
 import { hubFolderUrl, hubRemedy, hubUrlFault, isHubUrl } from './hub.ts';
-
-export type { ReadOptions } from './body.ts';
 
 /** Where the files of one model come from. */
 export type ModelSource = {
@@ -11,9 +9,19 @@ export type ModelSource = {
   url: string;
   /** Name of the only file, where the model is one GGUF file. */
   gguf?: string;
-  /** Null only for a missing optional file. */
-  read(file: string, options: ReadOptions): Promise<Uint8Array | null>;
+  /** The bytes of a file as they come. Null only for a missing optional file. */
+  open(file: string, options: OpenOptions): Promise<FileStream | null>;
 };
+
+/** All of a file that fits into memory. Null only for a missing optional file. */
+export async function readFile(
+  source: ModelSource,
+  file: string,
+  { onBytes, ...options }: ReadOptions,
+): Promise<Uint8Array | null> {
+  const stream = await source.open(file, options);
+  return stream && collect(counted(stream, onBytes), source.url + file);
+}
 
 /**
  * A model on a server: a hub repository id, or the URL of a folder in the Hugging Face layout or of a GGUF file. A
@@ -30,7 +38,7 @@ export function urlSource(target: string, baseUrl?: string): ModelSource {
   return {
     url: labelOf(fileUrl('')),
     ...(gguf === '' ? {} : { gguf }),
-    read: (file, options) => fetchFile(fileUrl(file), file, options),
+    open: (file, options) => openUrl(fileUrl(file), file, options),
   };
 }
 
@@ -72,7 +80,7 @@ function parseUrl(target: string, baseUrl: string | undefined): URL {
   return url;
 }
 
-async function fetchFile(url: URL, file: string, options: ReadOptions): Promise<Uint8Array | null> {
+async function openUrl(url: URL, file: string, options: OpenOptions): Promise<FileStream | null> {
   const { signal, range, optional } = options;
   signal?.throwIfAborted();
   const label = labelOf(url);
@@ -93,7 +101,7 @@ async function fetchFile(url: URL, file: string, options: ReadOptions): Promise<
     response.body?.cancel().catch(() => {});
     if (optional && (status === 404 || status === 410)) return null;
     // The range begins behind the end of the file.
-    if (range !== undefined && status === 416) return new Uint8Array(0);
+    if (range !== undefined && status === 416) return streamOf(new Uint8Array(0));
     const code = response.headers.get('x-error-code');
     throw new ModelFetchError(
       `Could not fetch ${label}: expected status 200, got ${`${status} ${response.statusText}`.trim()}. ` +
@@ -101,7 +109,7 @@ async function fetchFile(url: URL, file: string, options: ReadOptions): Promise<
     );
   }
   if (isPart) checkContentRange(response, range.begin, label);
-  const body = await readBody(
+  const stream = streamBody(
     {
       stream: response.body,
       length: contentLengthOf(response),
@@ -116,15 +124,45 @@ async function fetchFile(url: URL, file: string, options: ReadOptions): Promise<
     label,
     options,
   );
-  if ((range?.begin ?? 0) === 0 && isHtml(body)) {
-    // Servers of single-page apps answer every unknown path with status 200 and index.html.
-    if (optional) return null;
-    throw new ModelFormatError(
-      `${label} is an HTML page, expected ${file}. The server probably answers unknown paths with its start page: ` +
-        `check the URL and that ${file} is deployed there.`,
-    );
+  if ((range?.begin ?? 0) > 0) return stream;
+  const { start, chunks } = await peek(stream.chunks, HTML_START_BYTES);
+  if (!isHtml(start)) return { ...stream, chunks };
+  await chunks.return();
+  // Servers of single-page apps answer every unknown path with status 200 and index.html.
+  if (optional) return null;
+  throw new ModelFormatError(
+    `${label} is an HTML page, expected ${file}. The server probably answers unknown paths with its start page: ` +
+      `check the URL and that ${file} is deployed there.`,
+  );
+}
+
+const HTML_START_BYTES = 256;
+
+/** The first bytes (a few more or, at the end, fewer), and the same chunks once more from the start. */
+async function peek(chunks: FileStream['chunks'], count: number) {
+  const first: Uint8Array[] = [];
+  let seen = 0;
+  while (seen < count) {
+    const result = await chunks.next();
+    if (result.done) break;
+    first.push(result.value);
+    seen += result.value.length;
   }
-  return body;
+  const start = new Uint8Array(seen);
+  let at = 0;
+  for (const chunk of first) {
+    start.set(chunk, at);
+    at += chunk.length;
+  }
+  async function* again(): FileStream['chunks'] {
+    try {
+      yield* first;
+      yield* chunks;
+    } finally {
+      await chunks.return();
+    }
+  }
+  return { start, chunks: again() };
 }
 
 function networkError(label: string, cause: string): ModelFetchError {
@@ -168,7 +206,7 @@ function contentLengthOf(response: Response): number | null {
 }
 
 /** No JSON file, no GGUF file and no safetensors header begins like this (there, bytes 3 to 8 are zero). */
-function isHtml(body: Uint8Array): boolean {
-  const start = new TextDecoder().decode(body.subarray(0, 256));
+function isHtml(bytes: Uint8Array): boolean {
+  const start = new TextDecoder().decode(bytes.subarray(0, HTML_START_BYTES));
   return /^\s*<(!doctype|html|head|body|!--|\?xml)/i.test(start);
 }

@@ -1,8 +1,8 @@
 import { float16ToNumber } from './float16.ts';
 import { dequantizeBlocks, isBlockDtype, type WeightDtype } from './gguf_blocks.ts';
 
-/** A weight matrix or vector as a file stores it: row-major, little-endian. */
-export type WeightTensor = { dtype: WeightDtype; shape: readonly number[]; data: Uint8Array };
+/** Values as a file stores them: little-endian, in whole blocks. */
+export type StoredValues = { dtype: WeightDtype; data: Uint8Array };
 
 /** A tensor's bytes at the alignment that typed arrays need; copies only where the file's layout forces it. */
 function alignedBytes(data: Uint8Array, bytesPerElement: number): { buffer: ArrayBuffer; byteOffset: number } {
@@ -13,7 +13,7 @@ function alignedBytes(data: Uint8Array, bytesPerElement: number): { buffer: Arra
 }
 
 /** Elements as float32; exact for all types but Q4_1, Q5_1, Q4_K and Q5_K, which round once. */
-export function toFloat32({ dtype, data }: Pick<WeightTensor, 'dtype' | 'data'>): Float32Array<ArrayBuffer> {
+export function toFloat32({ dtype, data }: StoredValues): Float32Array<ArrayBuffer> {
   if (isBlockDtype(dtype)) return dequantizeBlocks(dtype, data);
   if (dtype === 'F32') {
     const { buffer, byteOffset } = alignedBytes(data, 4);

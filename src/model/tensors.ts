@@ -1,6 +1,6 @@
 import { ModelFormatError, UnsupportedModelError } from '../errors.ts';
 import type { ModelConfig } from './config.ts';
-import type { StoredTensor, Tensor } from './safetensors.ts';
+import type { TensorDtype } from './gguf_blocks.ts';
 
 /** Names of the norms of a layer, by where they stand. */
 export type NormNames = {
@@ -100,33 +100,43 @@ export function checkTensorNames(
   }
 }
 
+/** What a file says of a tensor. */
+type Described = { dtype: string; shape: readonly number[] };
+
 /** Holds the weights against the config; returns exactly the tensors that the model needs. */
-export function checkTensors(
+export function checkTensors<T extends Described>(
   config: ModelConfig,
-  tensors: ReadonlyMap<string, StoredTensor>,
+  tensors: ReadonlyMap<string, T>,
   file: string,
-): ReadonlyMap<string, Tensor> {
+): ReadonlyMap<string, T & { dtype: TensorDtype }> {
   checkTensorNames(config, tensors, file);
-  const checked = new Map<string, Tensor>();
-  for (const [name, shape] of tensorShapes(config)) {
-    const tensor = tensors.get(name) as StoredTensor;
-    if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
-      throw new ModelFormatError(
-        `${file}: tensor ${name} has the shape [${tensor.shape.join(', ')}], expected [${shape.join(', ')}] by ` +
-          'config.json. The files belong to different models.',
-      );
-    }
-    if (!isSupportedDtype(tensor.dtype)) {
-      throw new UnsupportedModelError(
-        `${file}: tensor ${name} has the data type ${tensor.dtype.slice(0, 20)}, expected F16, BF16 or F32. Convert the model.`,
-      );
-    }
-    checked.set(name, { dtype: tensor.dtype, shape: tensor.shape, data: tensor.data });
-  }
-  return checked;
+  return new Map(
+    [...tensorShapes(config)].map(([name, shape]) => [name, checkTensor(name, shape, tensors.get(name) as T, file)]),
+  );
 }
 
-const isSupportedDtype = (dtype: string): dtype is Tensor['dtype'] => ['F16', 'BF16', 'F32'].includes(dtype);
+export function checkTensor<T extends Described>(
+  name: string,
+  shape: readonly number[],
+  tensor: T,
+  file: string,
+): T & { dtype: TensorDtype } {
+  if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
+    throw new ModelFormatError(
+      `${file}: tensor ${name} has the shape [${tensor.shape.join(', ')}], expected [${shape.join(', ')}] by ` +
+        'config.json. The files belong to different models.',
+    );
+  }
+  if (!hasSupportedDtype(tensor)) {
+    throw new UnsupportedModelError(
+      `${file}: tensor ${name} has the data type ${tensor.dtype.slice(0, 20)}, expected F16, BF16 or F32. Convert the model.`,
+    );
+  }
+  return tensor;
+}
+
+const hasSupportedDtype = <T extends Described>(tensor: T): tensor is T & { dtype: TensorDtype } =>
+  ['F16', 'BF16', 'F32'].includes(tensor.dtype);
 
 /** Rotary tables are recomputed; a head beside tied embeddings is a copy of them. */
 const isHarmless = (name: string) => /\.rotary_emb\.\w+$/.test(name) || name === 'lm_head.weight';

@@ -1,13 +1,14 @@
 import { ModelFormatError } from '../errors.ts';
-import { createStorageFrom } from '../gpu/buffers.ts';
+import { createStorage } from '../gpu/buffers.ts';
 import { checkBindingSize, type Gpu } from '../gpu/device.ts';
-import { createPacker, type StoredRows } from '../kernels/pack.ts';
+import { createPacker, type Packer } from '../kernels/pack.ts';
 import { type PackedMatrix, packedWords, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
 import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
-import type { ModelFiles } from './load.ts';
-import { toFloat32, type WeightTensor } from './stored_values.ts';
-import { normNames } from './tensors.ts';
+import type { OpenedModel } from './opened_model.ts';
+import { toFloat32 } from './stored_values.ts';
+import type { TensorRows } from './tensor_rows.ts';
+import { normNames, tensorShapes } from './tensors.ts';
 
 /** A linear layer: weight (N, K) and, where the model has one, bias (N,). */
 export type Linear = { weight: PackedMatrix; bias: GPUBuffer | null };
@@ -50,104 +51,160 @@ export const weightFormats = {
 } as const satisfies Record<WeightFormat, WeightFormats>;
 
 /**
- * Uploads a model's tensors, one after another: matrices packed and quantised on the GPU, vectors as float32. The tensors
- * were checked against the config.
+ * Uploads a model's tensors slice by slice, in the order of its files: matrices packed and quantised on the GPU, vectors
+ * as float32. Nothing is kept of what was uploaded.
+ * @param rows exactly the tensors of `tensorShapes(config)`, of these shapes
  * @throws ModelFormatError naming the tensors with values that are not finite, or too large for their format.
  */
 export async function uploadWeights(
   gpu: Gpu,
   label: string,
-  { url, config, tensors }: ModelFiles,
+  { url, config }: Pick<OpenedModel, 'url' | 'config'>,
+  rows: AsyncIterable<TensorRows>,
   formats: WeightFormats,
+  signal?: AbortSignal,
 ): Promise<Weights> {
-  const bytesBefore = gpu.bytes;
-  const tensor = (name: string) => tensors.get(name) as WeightTensor;
-  const packer = createPacker(gpu, tensors.size + 1);
-
-  const matrix = (names: readonly string[], inputSize: number, format: WeightFormat): Promise<PackedMatrix> =>
-    packer.pack(
-      `${label} ${names.join('+')}`,
-      names.map((name) => storedRows(name, tensor(name))),
-      inputSize,
-      format,
-    );
-  const vector = (names: readonly string[], offset = 0): GPUBuffer => {
-    const parts = names.map((name) => toFloat32(tensor(name)).map((value) => value + offset));
-    const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let start = 0;
-    for (const part of parts) {
-      joined.set(part, start);
-      start += part.length;
+  const shapes = tensorShapes(config);
+  const packer = createPacker(gpu, shapes.size);
+  try {
+    const plan = createPlan(gpu, label, shapes, packer);
+    const weights = planWeights(config, plan, formats);
+    for await (const some of rows) {
+      // The device may be closed by now.
+      signal?.throwIfAborted();
+      await plan.write(some);
     }
-    return createStorageFrom(gpu, `${label} ${names.join('+')}`, joined);
-  };
-  const linear = async (modules: readonly string[], inputSize: number, hasBias: boolean): Promise<Linear> => ({
-    weight: await matrix(
-      modules.map((module) => `${module}.weight`),
-      inputSize,
-      formats.layers,
-    ),
-    bias: hasBias ? vector(modules.map((module) => `${module}.bias`)) : null,
-  });
+    signal?.throwIfAborted();
+    const faulty = await packer.faulty();
+    if (faulty.length > 0) throw faultyError(url, faulty);
+    let parameterCount = 0;
+    for (const shape of shapes.values()) parameterCount += shape.reduce((a, b) => a * b, 1);
+    return { ...weights(), parameterCount, sizeBytes: plan.sizeBytes() };
+  } finally {
+    packer.close();
+  }
+}
 
+type Plan = ReturnType<typeof createPlan>;
+
+/** Where each tensor goes. What it goes into is made when its first rows come: by then the file's head was checked. */
+function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonly number[]>, packer: Packer) {
+  const writers = new Map<string, (rows: TensorRows) => Promise<void> | void>();
+  let decoded: Float32Array<ArrayBuffer> | null = null;
+  let sizeBytes = 0;
+  const outputs = (name: string) => (shapes.get(name) as readonly number[])[0] as number;
+  /** Made on the first call. */
+  const once = <T>(make: () => T): (() => T) => {
+    let made: T | null = null;
+    return () => {
+      if (made !== null) return made;
+      const bytesBefore = gpu.bytes;
+      made = make();
+      sizeBytes += gpu.bytes - bytesBefore;
+      return made;
+    };
+  };
+  /** Tensors stacked along their rows: `write` gets those of each with the place of the first one. */
+  const stack = (
+    names: readonly string[],
+    write: (first: number, rows: TensorRows) => Promise<void> | void,
+  ): number => {
+    let count = 0;
+    for (const name of names) {
+      const begin = count;
+      writers.set(name, (rows) => write(begin + rows.firstRow, rows));
+      count += outputs(name);
+    }
+    return count;
+  };
+  return {
+    sizeBytes: () => sizeBytes,
+    write: (rows: TensorRows) => (writers.get(rows.name) as (rows: TensorRows) => Promise<void> | void)(rows),
+
+    matrix(names: readonly string[], inputSize: number, format: WeightFormat): () => PackedMatrix {
+      const outputSize = stack(names, (first, { name, dtype, rowCount, data }) => {
+        if (!isBlockDtype(dtype)) return packer.write(matrix(), first, { name, dtype, rowCount, data });
+        // As float32, from which the packed formats are rounded once.
+        const values = dequantizeBlocks(dtype, data, decoded);
+        if (decoded === null || values.length > decoded.length) decoded = values;
+        const bytes = new Uint8Array(values.buffer, 0, values.byteLength);
+        return packer.write(matrix(), first, { name, dtype: 'F32', rowCount, data: bytes });
+      });
+      const matrix = once(() => packer.create(`${label} ${names.join('+')}`, outputSize, inputSize, format));
+      return matrix;
+    },
+
+    vector(names: readonly string[], offset = 0): () => GPUBuffer {
+      const length = stack(names, (first, rows) => {
+        const values = toFloat32(rows).map((value) => value + offset);
+        gpu.device.queue.writeBuffer(vector(), first * 4, values);
+      });
+      const vector = once(() => createStorage(gpu, `${label} ${names.join('+')}`, length * 4));
+      return vector;
+    },
+  };
+}
+
+/** Plans all tensors of the model. The result gives its buffers, when everything has been written. */
+function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: WeightFormats) {
   const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, fusedProjections, qkNorm } = config;
+  const linear = (modules: readonly string[], inputSize: number, hasBias: boolean): (() => Linear) => {
+    const named = (kind: string) => modules.map((module) => `${module}.${kind}`);
+    const weight = matrix(named('weight'), inputSize, formats.layers);
+    const bias = hasBias ? vector(named('bias')) : () => null;
+    return () => ({ weight: weight(), bias: bias() });
+  };
   const norms = normNames(config);
   const qkvNames = fusedProjections ? ['qkv_proj'] : ['q_proj', 'k_proj', 'v_proj'];
   const gateUpNames = fusedProjections ? ['gate_up_proj'] : ['gate_proj', 'up_proj'];
-  const embedding = await matrix(['model.embed_tokens.weight'], hiddenSize, formats.vocabulary);
-  const layers: LayerWeights[] = [];
-  for (let index = 0; index < layerCount; index++) {
+  const planLayer = (index: number): (() => LayerWeights) => {
     const layer = `model.layers.${index}`;
     const attention = `${layer}.self_attn`;
-    const norm = (name: string | null) => (name === null ? null : vector([`${layer}.${name}.weight`], normOffset));
+    const norm = (name: string | null) =>
+      name === null ? () => null : vector([`${layer}.${name}.weight`], normOffset);
     const under = (parent: string, names: readonly string[]) => names.map((name) => `${parent}.${name}`);
-    layers.push({
+    const headNorms = under(attention, ['q_norm.weight', 'k_norm.weight']);
+    const parts = {
       attentionInputNorm: norm(norms.attentionInput),
       attentionOutputNorm: norm(norms.attentionOutput),
       ffnInputNorm: norm(norms.ffnInput),
       ffnOutputNorm: norm(norms.ffnOutput),
-      headNorm:
-        qkNorm === 'none' ? null : vector([`${attention}.q_norm.weight`, `${attention}.k_norm.weight`], normOffset),
-      qkv: await linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
-      attentionOutput: await linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
-      gateUp: await linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
-      down: await linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
+      headNorm: qkNorm === 'none' ? () => null : vector(headNorms, normOffset),
+      qkv: linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
+      attentionOutput: linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
+      gateUp: linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
+      down: linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
+    };
+    return () => ({
+      attentionInputNorm: parts.attentionInputNorm(),
+      attentionOutputNorm: parts.attentionOutputNorm(),
+      ffnInputNorm: parts.ffnInputNorm(),
+      ffnOutputNorm: parts.ffnOutputNorm(),
+      headNorm: parts.headNorm(),
+      qkv: parts.qkv(),
+      attentionOutput: parts.attentionOutput(),
+      gateUp: parts.gateUp(),
+      down: parts.down(),
     });
-  }
-  const finalNorm = vector(['model.norm.weight'], normOffset);
-  const head = config.tiedEmbeddings ? embedding : await matrix(['lm_head.weight'], hiddenSize, formats.vocabulary);
-  const faulty = await packer.finish();
-  if (faulty.length > 0) {
-    throw new ModelFormatError(
-      `Expected the weights of ${url} to be finite and within float16 (±65,504), got others in ${faulty.slice(0, 5).join(', ')}` +
-        `${faulty.length > 5 ? ` and ${faulty.length - 5} more` : ''}. The file may be damaged; otherwise this model needs ` +
-        'weights of a wider type than is supported.',
-    );
-  }
-  return {
-    embedding,
-    layers,
-    finalNorm,
-    head,
-    parameterCount: parameterCount(config, tensors),
-    sizeBytes: gpu.bytes - bytesBefore,
   };
+  const embedding = matrix(['model.embed_tokens.weight'], hiddenSize, formats.vocabulary);
+  const layers = Array.from({ length: layerCount }, (_, index) => planLayer(index));
+  const finalNorm = vector(['model.norm.weight'], normOffset);
+  const head = config.tiedEmbeddings ? embedding : matrix(['lm_head.weight'], hiddenSize, formats.vocabulary);
+  return () => ({
+    embedding: embedding(),
+    layers: layers.map((layer) => layer()),
+    finalNorm: finalNorm(),
+    head: head(),
+  });
 }
 
-/** Blocks are decoded a slice of rows at a time: as float32, from which the packed formats are rounded once. */
-function storedRows(name: string, { dtype, shape, data }: WeightTensor): StoredRows {
-  if (!isBlockDtype(dtype)) return { name, dtype, data };
-  const decode = (rows: Uint8Array) => new Uint8Array(dequantizeBlocks(dtype, rows).buffer);
-  return { name, dtype: 'F32', data, encoded: { rows: shape[0] as number, decode } };
-}
-
-function parameterCount(config: ModelConfig, tensors: ModelFiles['tensors']): number {
-  let count = 0;
-  for (const [name, { shape }] of tensors) {
-    if (config.tiedEmbeddings && name === 'lm_head.weight') continue; // the embedding once more
-    if (name.endsWith('.weight') || name.endsWith('.bias')) count += shape.reduce((a, b) => a * b, 1);
-  }
-  return count;
+function faultyError(url: string, faulty: readonly string[]): ModelFormatError {
+  return new ModelFormatError(
+    `Expected the weights of ${url} to be finite and within float16 (±65,504), got others in ${faulty.slice(0, 5).join(', ')}` +
+      `${faulty.length > 5 ? ` and ${faulty.length - 5} more` : ''}. The file may be damaged; otherwise this model needs ` +
+      'weights of a wider type than is supported.',
+  );
 }
 
 /** @throws DeviceLimitError before anything large is fetched, if this device cannot hold the model's largest matrix. */

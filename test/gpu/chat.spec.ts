@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ChatCompletionChunk, ChatCompletionRequest, ChatMessage } from '../../src/chat_types.ts';
 import { InvalidOptionError, UnsupportedModelError } from '../../src/errors.ts';
+import { streamOf } from '../../src/model/body.ts';
 import type { ModelSource } from '../../src/model/source.ts';
 import type { Engine } from '../../src/types.ts';
 import { embeddedFiles, embeddedSource, openEngine } from './engine_bench.ts';
@@ -28,7 +29,8 @@ async function chatSource(): Promise<ModelSource> {
   const changedBytes = new TextEncoder().encode(JSON.stringify(changed));
   return {
     ...source,
-    read: async (file, options) => (file === 'tokenizer_config.json' ? changedBytes : source.read(file, options)),
+    open: async (file, options) =>
+      file === 'tokenizer_config.json' ? streamOf(changedBytes) : source.open(file, options),
   };
 }
 

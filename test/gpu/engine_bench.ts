@@ -2,7 +2,8 @@
 import { createEngineOn } from '../../src/engine_core.ts';
 import { ModelFetchError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import { type ModelSource, urlSource } from '../../src/model/source.ts';
+import { streamOf } from '../../src/model/body.ts';
+import { type ModelSource, readFile, urlSource } from '../../src/model/source.ts';
 import { createTokenizer } from '../../src/model/tokenizer.ts';
 import { parseEngineOptions } from '../../src/options.ts';
 import type { Engine, EngineOptions } from '../../src/types.ts';
@@ -37,10 +38,10 @@ export function memorySource(name: string, files: ModelFolder): ModelSource {
   const url = `https://memory.test/${name}/`;
   return {
     url,
-    async read(file, { optional }) {
+    async open(file, { optional }) {
       const bytes = files.get(file);
       if (bytes === undefined && !optional) throw new ModelFetchError(`${url}${file} is not in this test's folder.`);
-      return bytes ?? null;
+      return bytes ? streamOf(bytes) : null;
     },
   };
 }
@@ -73,7 +74,7 @@ export function withoutLastLayer({ configJson, tensors }: Pick<RandomModel, 'ten
 /** The named files of an embedded model. */
 export async function embeddedFiles(name: EmbeddedModelName, files: readonly string[]): Promise<ModelFolder> {
   const source = embeddedSource(name);
-  const read = async (file: string) => [file, (await source.read(file, {})) as Uint8Array] as const;
+  const read = async (file: string) => [file, (await readFile(source, file, {})) as Uint8Array] as const;
   return new Map(await Promise.all(files.map(read)));
 }
 

@@ -1,7 +1,7 @@
 /** Every model family from files that Hugging Face wrote, through the library's own loader: logits, tokens, speculation. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createForward, type Forward } from '../../src/model/forward.ts';
-import { loadModelFiles } from '../../src/model/load.ts';
+import { openModel, readWeights } from '../../src/model/load.ts';
 import { uploadWeights, weightFormats } from '../../src/model/weights.ts';
 import type { Engine } from '../../src/types.ts';
 import { type Family, familyNames, loadFamily } from '../reference/families.ts';
@@ -37,8 +37,8 @@ describe.each(familyNames)('%s', (name) => {
   describe('the forward pass', () => {
     let forward: Forward;
     beforeAll(async () => {
-      const files = await loadModelFiles(memorySource(name, randomFolder(family)), { role: 'target' });
-      const weights = await uploadWeights(device(), name, files, weightFormats.f16);
+      const files = await openModel(memorySource(name, randomFolder(family)), 'target');
+      const weights = await uploadWeights(device(), name, files, readWeights(files, 'target'), weightFormats.f16);
       forward = await createForward(device(), name, files.config, weights, {
         slots: 1,
         contextLength: 256,

@@ -37,8 +37,11 @@ export async function packed(
 ): Promise<PackedMatrix> {
   const packer = createPacker(gpu, 1);
   const data = new Uint8Array(Float32Array.from(values).buffer);
-  const matrix = await packer.pack('weight', [{ name: 'weight', dtype: 'F32', data }], inputSize, format);
-  expect(await packer.finish()).toEqual([]);
+  const rowCount = values.length / inputSize;
+  const matrix = packer.create('weight', rowCount, inputSize, format);
+  await packer.write(matrix, 0, { name: 'weight', dtype: 'F32', rowCount, data });
+  expect(await packer.faulty()).toEqual([]);
+  packer.close();
   return matrix;
 }
 

@@ -6,10 +6,10 @@ import { quantise, readPacked } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
 import { device, readUints, rounded } from './kernel_bench.ts';
 
-const stored = (values: Float64Array, dtype: StoredRows['dtype']): StoredRows => {
+const stored = (values: Float64Array, dtype: StoredRows['dtype'], inputSize: number): StoredRows => {
   const encode = dtype === 'F16' ? encodeFloat16 : encodeBfloat16;
   const array = dtype === 'F32' ? Float32Array.from(values) : Uint16Array.from(values, encode);
-  return { name: dtype, dtype, data: new Uint8Array(array.buffer) };
+  return { name: dtype, dtype, rowCount: values.length / inputSize, data: new Uint8Array(array.buffer) };
 };
 const asStored = { F32: rounded, F16: roundToFloat16, BF16: roundToBfloat16 };
 
@@ -32,10 +32,14 @@ it.each([
     values.set([1e-6, -3e-7, 0.25, -0.25], 3 * inputSize); // subnormal in f16; equal in magnitude
     const exact = asStored[dtype](values);
     const cut = first * inputSize;
-    const parts = [stored(exact.subarray(0, cut), dtype), stored(exact.subarray(cut), dtype)];
-    const packer = createPacker(device(), 2);
-    const matrix = await packer.pack('matrix', parts, inputSize, format);
-    expect(await packer.finish()).toEqual([]);
+    const parts = [exact.subarray(0, cut), exact.subarray(cut)].map((part) => stored(part, dtype, inputSize));
+    const packer = createPacker(device(), 1);
+    const matrix = packer.create('matrix', first + second, inputSize, format);
+    // Files have them in any order.
+    await packer.write(matrix, first, parts[1] as StoredRows);
+    await packer.write(matrix, 0, parts[0] as StoredRows);
+    expect(await packer.faulty()).toEqual([]);
+    packer.close();
     expect(matrix).toMatchObject({ format, inputSize, outputSize: first + second });
     const [words, scales] = [await readUints(matrix.buffer), await readUints(matrix.scales)];
     const twin = quantise(exact, inputSize, format);
@@ -60,15 +64,19 @@ it('finds its own values again: q8 and q4 of what they gave before', async () =>
 });
 
 it.each(['f16', 'q8', 'q4'] as const)('%s names the tensor that has what it cannot hold', async (format) => {
-  const packer = createPacker(device(), 3);
   const good = new Float64Array(64).fill(1);
-  const bad = [Number.NaN, Number.POSITIVE_INFINITY, 1e38].map((value, i) => ({
-    ...stored(good.with(40, value), 'F32'),
-    name: `bad ${i}`,
+  const rows = [1, Number.NaN, Number.POSITIVE_INFINITY, 1e38].map((value, i) => ({
+    ...stored(good.with(40, value), 'F32', 64),
+    name: `tensor ${i}`,
   }));
-  await packer.pack('matrix', [stored(good, 'F32'), ...bad.slice(0, 2)], 64, format);
-  expect(await packer.finish()).toEqual(['bad 0', 'bad 1']);
-  const second = createPacker(device(), 1);
-  await second.pack('matrix', [bad[2] as StoredRows], 64, format);
-  expect(await second.finish()).toEqual(['bad 2']);
+  for (const [some, faulty] of [
+    [rows.slice(0, 3), ['tensor 1', 'tensor 2']],
+    [rows.slice(3), ['tensor 3']],
+  ] as const) {
+    const packer = createPacker(device(), 3);
+    const matrix = packer.create('matrix', some.length, 64, format);
+    for (const [i, row] of some.entries()) await packer.write(matrix, i, row);
+    expect(await packer.faulty()).toEqual(faulty);
+    packer.close();
+  }
 });

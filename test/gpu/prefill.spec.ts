@@ -6,7 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createStagingRing } from '../../src/gpu/readback.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { createForward, type Forward } from '../../src/model/forward.ts';
-import { loadPair, type ModelFiles } from '../../src/model/load.ts';
+import { openPair, readWeights } from '../../src/model/load.ts';
+import type { OpenedModel } from '../../src/model/opened_model.ts';
 import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
 import { type Decoder, decode } from '../../src/speculative/decode.ts';
 import type { DraftLengthPolicy } from '../../src/speculative/draft_length.ts';
@@ -35,10 +36,11 @@ const openForward = (model: Omit<Model, 'forward'>, rowCapacity: number) =>
   });
 
 beforeAll(async () => {
-  const files = await loadPair(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
+  const files = await openPair(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
   const upload = async (label: 'target' | 'draft'): Promise<Model> => {
-    const { config } = files[label] as ModelFiles;
-    const weights = await uploadWeights(device(), label, files[label] as ModelFiles, weightFormats.f16);
+    const opened = files[label] as OpenedModel;
+    const { config } = opened;
+    const weights = await uploadWeights(device(), label, opened, readWeights(opened, label), weightFormats.f16);
     const model = { label, config, weights };
     return { ...model, forward: await openForward(model, contextLength) };
   };

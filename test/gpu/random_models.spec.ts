@@ -1,7 +1,7 @@
 /** Checkpoints of random weights and odd shapes through the library's own loader, against their float64 twins. */
 import { describe, expect, it } from 'vitest';
 import { createForward } from '../../src/model/forward.ts';
-import { loadModelFiles } from '../../src/model/load.ts';
+import { openModel, readWeights } from '../../src/model/load.ts';
 import { uploadWeights, weightFormats } from '../../src/model/weights.ts';
 import { createReferenceModel } from '../reference/forward.ts';
 import { referenceGreedy, teacherForcedGaps } from '../reference/generate.ts';
@@ -47,9 +47,9 @@ describe('the forward pass', () => {
     '%s: the twin’s logits, in few rows and in tiles, over three KV blocks',
     async (_, options) => {
       const model = randomModel(options, 61);
-      const files = await loadModelFiles(memorySource('random', randomFolder(model)), { role: 'target' });
+      const files = await openModel(memorySource('random', randomFolder(model)), 'target');
       const { config } = files;
-      const weights = await uploadWeights(device(), 'random', files, weightFormats.f16);
+      const weights = await uploadWeights(device(), 'random', files, readWeights(files, 'target'), weightFormats.f16);
       const forward = await createForward(device(), 'random', config, weights, {
         slots: 1,
         contextLength: config.maxContextLength,

@@ -3,8 +3,11 @@
  * Plain bytes in and out, so that it runs in Node and in the browser.
  */
 import type { ModelConfig } from '../../src/model/config.ts';
-import type { Tensor } from '../../src/model/safetensors.ts';
+import type { TensorDtype } from '../../src/model/gguf_blocks.ts';
 import { plainRope } from './rope_kv.ts';
+
+/** A tensor in the file's own layout: row-major, little-endian; `data` at any byte offset of its buffer. */
+export type Tensor = { dtype: TensorDtype; shape: readonly number[]; data: Uint8Array };
 
 /** The part of a model's config that the forward pass needs. */
 export type ReferenceConfig = Omit<ModelConfig, 'architecture' | 'modelType' | 'bosTokenId' | 'eosTokenIds'>;

@@ -1,4 +1,4 @@
-import type { Tensor } from '../../src/model/safetensors.ts';
+import type { Tensor } from './checkpoint.ts';
 import { decodeFloat16 } from './float_formats.ts';
 
 const bytesPerValue = { F16: 2, BF16: 2, F32: 4 };

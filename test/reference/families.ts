@@ -1,8 +1,7 @@
 /** The tiny checkpoints of every model family that tools/make_checkpoints.py made, and what Hugging Face computes with them. */
 import type { ArchitectureName } from '../../src/model/architectures.ts';
 import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
-import type { Tensor } from '../../src/model/safetensors.ts';
-import { readSafetensors } from './checkpoint.ts';
+import { readSafetensors, type Tensor } from './checkpoint.ts';
 
 export type Expected = {
   tokens: number[]; // (200,)

@@ -1,7 +1,6 @@
 /** Float64 twin of src/model/forward.ts: a decoder over T rows with an incremental key/value cache. */
-import type { Tensor } from '../../src/model/safetensors.ts';
 import { attention } from './attention.ts';
-import type { ReferenceConfig } from './checkpoint.ts';
+import type { ReferenceConfig, Tensor } from './checkpoint.ts';
 import { dequantize } from './dequantize.ts';
 import { embed } from './embed.ts';
 import { roundToFloat16 } from './float_formats.ts';

@@ -2,9 +2,10 @@
  * Writes GGUF files for tests, as llama.cpp's converter does: its names, its order of rotated rows, its norms. Plain
  * bytes in and out, so that it runs in Node and in the browser.
  */
+
 import type { ModelConfig } from '../../src/model/config.ts';
 import type { RopeConfig } from '../../src/model/rope.ts';
-import type { Tensor } from '../../src/model/safetensors.ts';
+import type { Tensor } from './checkpoint.ts';
 import { dequantize } from './dequantize.ts';
 import { encodeFloat16 } from './float_formats.ts';
 

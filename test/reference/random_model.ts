@@ -1,6 +1,11 @@
 /** Tiny Llama checkpoints of random weights and any shape, as bytes that load like a real one. */
-import type { Tensor } from '../../src/model/safetensors.ts';
-import { type LlamaConfigJson, type ReferenceConfig, readLlamaConfig, writeSafetensors } from './checkpoint.ts';
+import {
+  type LlamaConfigJson,
+  type ReferenceConfig,
+  readLlamaConfig,
+  type Tensor,
+  writeSafetensors,
+} from './checkpoint.ts';
 import { encodeBfloat16, encodeFloat16 } from './float_formats.ts';
 import { createRandom } from './random.ts';
 

@@ -1,6 +1,7 @@
 /** Which file of a folder gives the chat template. */
 import { describe, expect, test } from 'vitest';
 import { ModelFetchError, ModelFormatError } from '../../../src/errors.ts';
+import { streamOf } from '../../../src/model/body.ts';
 import { openFolder } from '../../../src/model/folder.ts';
 import type { ModelSource } from '../../../src/model/source.ts';
 import { jsonOf, readFolder } from '../model/folders.ts';
@@ -16,10 +17,11 @@ function folder(changes: Record<string, unknown>) {
   const all = new Map([...files, ...Object.entries(changes).map(([file, value]) => [file, bytes(value)] as const)]);
   const source: ModelSource = {
     url: 'https://models.test/stories/',
-    async read(file, { optional }) {
+    async open(file, { optional }) {
       asked.push(file);
       if (!all.has(file) && !optional) throw new ModelFetchError(`${file} is missing`);
-      return all.get(file) ?? null;
+      const found = all.get(file);
+      return found ? streamOf(found) : null;
     },
   };
   return { source, asked };

@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Tensor } from '../../../src/model/safetensors.ts';
-import { readSafetensors, writeSafetensors } from '../../reference/checkpoint.ts';
+import { readSafetensors, type Tensor, writeSafetensors } from '../../reference/checkpoint.ts';
 import type { FolderFiles } from './malformed_folders.ts';
 
 /** A folder of the embedded pair. */

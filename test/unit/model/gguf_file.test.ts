@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ModelFormatError, UnsupportedModelError, VocabularyMismatchError } from '../../../src/errors.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
-import { loadModelFiles, loadPair } from '../../../src/model/load.ts';
 import { inverseFrequencies } from '../../../src/model/rope.ts';
 import { urlSource } from '../../../src/model/source.ts';
 import { toFloat32 } from '../../../src/model/stored_values.ts';
@@ -10,6 +9,7 @@ import { dequantize } from '../../reference/dequantize.ts';
 import { convertToGguf, type GgufFields, writeGguf } from '../../reference/gguf.ts';
 import { readFolder } from './folders.ts';
 import { embeddedGguf, type Family, families, plainTokenizerFields, readCheckpoint, sourceOf } from './gguf_models.ts';
+import { loadModelFiles, loadPair } from './loaded.ts';
 import { chunked, serve } from './serve.ts';
 
 afterEach(() => vi.unstubAllGlobals());

@@ -2,9 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { type ModelConfig, parseConfig } from '../../../src/model/config.ts';
 import { fileSource } from '../../../src/model/file_source.ts';
-import type { Tensor } from '../../../src/model/safetensors.ts';
 import type { ModelSource } from '../../../src/model/source.ts';
-import { readSafetensors } from '../../reference/checkpoint.ts';
+import { readSafetensors, type Tensor } from '../../reference/checkpoint.ts';
 import { convertToGguf, type GgufFields, ggufTokenizerFields, type MatrixType } from '../../reference/gguf.ts';
 import { jsonOf, readFolder } from './folders.ts';
 

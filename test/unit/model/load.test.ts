@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
-import { loadModelFiles, loadPair } from '../../../src/model/load.ts';
+import { streamOf } from '../../../src/model/body.ts';
 import { type ModelSource, urlSource } from '../../../src/model/source.ts';
 import type { LoadProgress } from '../../../src/types.ts';
 import { readFolder } from './folders.ts';
+import { loadModelFiles, loadPair } from './loaded.ts';
 import { type FolderFiles, malformedFolders } from './malformed_folders.ts';
 import { serve } from './serve.ts';
 
@@ -109,24 +110,13 @@ describe('loadPair', () => {
     expect(requests.filter((url) => url.includes('safetensors'))).toEqual([]);
   });
 
-  test('onDescriptions runs before the weights and can refuse', async () => {
-    const requests = serve({ [TARGET]: { files: good.target }, [DRAFT]: { files: good.draft } });
-    const refusal = new Error('too big for this device');
-    const onDescriptions = vi.fn(() => Promise.reject(refusal));
-    await expect(loadServedPair({ onDescriptions })).rejects.toBe(refusal);
-    expect(onDescriptions).toHaveBeenCalledExactlyOnceWith(
-      expect.objectContaining({ url: TARGET }),
-      expect.objectContaining({ url: DRAFT }),
-    );
-    expect(requests.filter((url) => url.includes('safetensors'))).toEqual([]);
-  });
-
   test('the first failure aborts the other download and is the one that is told', async () => {
     let abortedWith: unknown;
     const hanging: ModelSource = {
       url: TARGET,
-      read: async (file, { signal }) => {
-        if (file !== 'model.safetensors') return good.target.get(file) ?? null;
+      open: async (file, { signal }) => {
+        const bytes = good.target.get(file);
+        if (file !== 'model.safetensors') return bytes ? streamOf(bytes) : null;
         return new Promise((_, reject) => {
           signal?.addEventListener('abort', () => {
             abortedWith = signal.reason;

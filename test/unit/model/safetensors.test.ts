@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ModelFormatError } from '../../../src/errors.ts';
-import { parseSafetensors } from '../../../src/model/safetensors.ts';
 import { readFolder } from './folders.ts';
+import { parseSafetensors } from './loaded.ts';
 
 /** A file from its header text and the size of its data section. */
 function build(header: string | Uint8Array, dataBytes: number): Uint8Array {

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { ModelFormatError, UnsupportedModelError } from '../../../src/errors.ts';
 import { type ModelConfig, parseConfig } from '../../../src/model/config.ts';
-import { parseSafetensors, type StoredTensor } from '../../../src/model/safetensors.ts';
+import type { StoredTensor } from '../../../src/model/safetensors.ts';
 import { checkTensors, tensorShapes } from '../../../src/model/tensors.ts';
 import { familyNames, loadFamily } from '../../reference/families.ts';
 import { jsonOf, readFolder } from './folders.ts';
+import { parseSafetensors } from './loaded.ts';
 
 const parse = (entries: Record<string, unknown> = {}): ModelConfig =>
   parseConfig(
@@ -25,11 +26,10 @@ describe('a Llama folder', () => {
   const fill = (entries: Record<string, unknown> = {}) => {
     const config = parse(entries);
     const tensors = new Map<string, StoredTensor>();
-    for (const [name, shape] of tensorShapes(config))
-      tensors.set(name, { dtype: 'F16', shape, data: new Uint8Array(0) });
+    for (const [name, shape] of tensorShapes(config)) tensors.set(name, { dtype: 'F16', shape, begin: 0, end: 0 });
     return { config, tensors };
   };
-  const extra = (dtype = 'F16') => ({ dtype, shape: [4], data: new Uint8Array(8) });
+  const extra = (dtype = 'F16') => ({ dtype, shape: [4], begin: 0, end: 8 });
 
   test('names and shapes: GQA, head_dim apart from hidden / heads, untied, biases', () => {
     const shapes = tensorShapes(parse({ head_dim: 12, num_key_value_heads: 2, attention_bias: true, mlp_bias: true }));

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/model/config.ts';
-import { parseSafetensors } from '../../../src/model/safetensors.ts';
 import { checkTensors } from '../../../src/model/tensors.ts';
 import { readSafetensors, writeSafetensors } from '../../reference/checkpoint.ts';
 import { dequantize } from '../../reference/dequantize.ts';
 import { randomModel } from '../../reference/random_model.ts';
+import { parseSafetensors } from '../model/loaded.ts';
 
 describe('randomModel', () => {
   test.each([
