@@ -29,8 +29,10 @@ export async function createEngine(options: DirectEngineOptions): Promise<Engine
   const targetSource = urlSource(target);
   const draftSource = draft === null ? null : urlSource(draft);
   rest.signal?.throwIfAborted();
-  return createEngineOn(await openGpu(gpu as GPU | undefined), targetSource, draftSource, {
+  const reopenGpu = () => openGpu(gpu as GPU | undefined);
+  return createEngineOn(await reopenGpu(), targetSource, draftSource, {
     ...rest,
+    reopenGpu,
     ...(tokenizer !== undefined && { tokenizer }),
   });
 }

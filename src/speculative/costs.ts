@@ -39,6 +39,7 @@ export async function measureCosts(
   const length = Math.max(1, Math.min(timedLength, sequences.contextLength - maxRows - 1));
   startSequence(gpu, sequences, 0, 0, {
     promptTokens: new Array<number>(length).fill(0),
+    emittedTokens: [],
     targetFed: 0,
     draftFed: 0,
     limit: sequences.contextLength,

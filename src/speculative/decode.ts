@@ -62,7 +62,10 @@ type Pending = {
  */
 export async function decode(decoder: Decoder, request: DecodeRequest, events: DecodeEvents): Promise<void> {
   const { gpu, plan, sequences, ring, roundsInFlight } = decoder;
-  const { promptTokens, limit, logprobs, topLogprobs } = request;
+  const { limit, logprobs, topLogprobs } = request;
+  /** Committed as far as is known; at first, what is fed before anything is decoded. */
+  const tokens = [...request.promptTokens, ...request.emittedTokens];
+  const fedLength = tokens.length;
   const mode: RoundMode = { sampling: samplingMode(request.sampling), logprobs };
   const policy = request.draftLength === 'auto' ? decoder.policy : null;
   const nextDraftLength = (): number => policy?.next() ?? (request.draftLength === 'auto' ? 0 : request.draftLength);
@@ -84,9 +87,9 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
     pending.push({ ...round, words });
   };
 
-  // The last token of the prompt is always fed: the first new one comes from its row.
-  const shared = commonPrefix(decoder.fed, promptTokens);
-  const targetFed = Math.min(shared, promptTokens.length - 1);
+  // The last token is always fed: the first new one comes from its row.
+  const shared = commonPrefix(decoder.fed, tokens);
+  const targetFed = Math.min(shared, fedLength - 1);
   let draftFed = Math.min(shared, decoder.fed.draftCount);
   decoder.fed = nothingFed;
   policy?.startSequence();
@@ -95,13 +98,13 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
   startSequence(gpu, sequences, 0, epoch, { ...request, targetFed, draftFed });
   events.onStart(targetFed);
   if (feedsDraft) {
-    for (const chunk of prefillChunks(draftFed, promptTokens.length, plan.target.rowCapacity)) {
+    for (const chunk of prefillChunks(draftFed, fedLength, plan.target.rowCapacity)) {
       submitPass(gpu, 'draft prefill', (pass) => encodeDraftPrefill(pass, plan, chunk));
     }
-    draftFed = promptTokens.length;
+    draftFed = fedLength;
   }
-  let draftGap = Math.max(0, promptTokens.length - 1 - draftFed);
-  const chunks = prefillChunks(targetFed, promptTokens.length, plan.target.rowCapacity);
+  let draftGap = Math.max(0, fedLength - 1 - draftFed);
+  const chunks = prefillChunks(targetFed, fedLength, plan.target.rowCapacity);
   for (const [i, chunk] of chunks.entries()) {
     const isLast = i === chunks.length - 1;
     const encode = (pass: GPUComputePassEncoder) => encodePrefill(pass, plan, chunk, isLast, mode);
@@ -109,8 +112,7 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
     else submitPass(gpu, 'prefill', encode);
   }
 
-  const tokens = [...promptTokens];
-  let length = promptTokens.length; // as of the newest record
+  let length = fedLength; // as of the newest record
   let lastRecordAt: number | null = null;
   let ended = false;
   for (;;) {

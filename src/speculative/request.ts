@@ -1,4 +1,4 @@
-import { NonFiniteLogitsError } from '../errors.ts';
+import { DeviceLostError, NonFiniteLogitsError } from '../errors.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
 import type { ParsedGenerateOptions } from '../options.ts';
 import { createRun, type RunControl } from '../run.ts';
@@ -23,8 +23,11 @@ export type RequestFacts = Pick<
 
 /** One `generate` call: its run, and what turns records into rounds, text and statistics. */
 export type Request = RunControl & {
-  /** Decodes until the request has ended and its rounds have drained. Never rejects: errors end the run. */
-  start(decoder: Decoder): Promise<void>;
+  /**
+   * Decodes until the request has ended and its rounds have drained, or the device was lost: it can go on upon another
+   * then, and writes what it would have written. Never rejects: errors end the run.
+   */
+  decodeOn(decoder: Decoder): Promise<'ended' | 'lost'>;
 };
 
 export function createRequest(
@@ -40,6 +43,7 @@ export function createRequest(
   const textStream = tokenizer.createTextStream();
   const stopSearch = createStopSearch(stop);
   let cachedTokens = 0;
+  let roundCount = 0;
   let policy: DraftLengthPolicy | null = null;
   const tokens: number[] = [];
   const logprobs: TokenLogprob[] = [];
@@ -118,7 +122,12 @@ export function createRequest(
     top: entry.top.map((other) => ({ ...other, ...tokenizer.pieceOf(other.token) })),
   });
 
-  const onRecord = (record: EmittedRecord, recordLogprobs: TokenIdLogprob[] | null): void => {
+  const onRecord = (received: EmittedRecord, recordLogprobs: TokenIdLogprob[] | null): void => {
+    // Upon another device the rounds count on, and the pass over what was emitted before yields one token as a plain one does.
+    const record: EmittedRecord =
+      received.phase === 'prefill' && roundCount > 0
+        ? { ...received, roundIndex: roundCount, phase: 'plain' }
+        : { ...received, roundIndex: roundCount };
     if (record.nonFinite) {
       fail(
         new NonFiniteLogitsError(
@@ -131,6 +140,7 @@ export function createRequest(
     const now = performance.now();
     const { pieces, matched } = showTokens(record);
     const emitted = matched === null ? record : cutRecord(record, pieces.length);
+    roundCount += 1;
     addRecord(counters, emitted);
     addRound(metrics, emitted);
     const round: Round = {
@@ -153,20 +163,24 @@ export function createRequest(
   return {
     ...control,
     fail,
-    async start(decoder) {
-      if (ended) return;
-      startedAt = performance.now();
+    async decodeOn(decoder) {
+      if (ended) return 'ended';
+      if (startedAt === null) {
+        startedAt = performance.now();
+        lastRecordAt = startedAt;
+      }
       policy = decoder.policy;
-      lastRecordAt = startedAt;
+      const onStart = (count: number): void => {
+        if (tokens.length === 0) cachedTokens = count;
+      };
       try {
-        await decode(
-          decoder,
-          { promptTokens, limit, ...options },
-          { onStart: (count) => (cachedTokens = count), onRecord, isCancelled: () => ended },
-        );
+        const request = { promptTokens, emittedTokens: tokens, limit, ...options };
+        await decode(decoder, request, { onStart, onRecord, isCancelled: () => ended });
       } catch (error) {
+        if (!ended && decoder.gpu.failure instanceof DeviceLostError) return 'lost';
         fail(decoder.gpu.failure ?? error);
       }
+      return 'ended';
     },
   };
 }

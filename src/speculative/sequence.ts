@@ -50,6 +50,8 @@ export type Sequences = {
 /** What a sequence starts from. */
 export type SequenceStart = {
   promptTokens: readonly number[];
+  /** What was committed before the device was lost; fed like the prompt. */
+  emittedTokens: readonly number[];
   /** The first of them that each model's cache holds already. */
   targetFed: number;
   draftFed: number;
@@ -92,16 +94,17 @@ export function startSequence(
   { state, history, historyStride, contextLength, adjustments, vocabSize }: Sequences,
   slot: number,
   epoch: number,
-  { promptTokens, targetFed, draftFed, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
+  { promptTokens, emittedTokens, targetFed, draftFed, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
 ): void {
   const words = new Uint32Array(stateWords);
   const floats = new Float32Array(words.buffer);
   const adjusts = hasAdjustments(sampling);
-  words[stateFields.length] = promptTokens.length;
+  const tokens = [...promptTokens, ...emittedTokens];
+  words[stateFields.length] = tokens.length;
   words[stateFields.limit] = limit;
   words[stateFields.contextLength] = contextLength;
   words[stateFields.epoch] = epoch;
-  words[stateFields.promptLength] = promptTokens.length;
+  words[stateFields.promptLength] = tokens.length;
   words[stateFields.targetFed] = targetFed;
   words[stateFields.draftFed] = draftFed;
   words[stateFields.stopTokenCount] = stopTokens.length;
@@ -117,13 +120,14 @@ export function startSequence(
   floats[stateFields.repetitionPenalty] = sampling.repetitionPenalty;
   floats[stateFields.presencePenalty] = sampling.presencePenalty;
   floats[stateFields.frequencyPenalty] = sampling.frequencyPenalty;
-  words[stateFields.minNewTokens] = sampling.minNewTokens;
+  words[stateFields.minNewTokens] = Math.max(0, sampling.minNewTokens - emittedTokens.length);
   words[stateFields.hasAdjustments] = Number(adjusts);
   const { queue } = gpu.device;
-  queue.writeBuffer(history, slot * historyStride * 4, Uint32Array.from(promptTokens));
+  queue.writeBuffer(history, slot * historyStride * 4, Uint32Array.from(tokens));
   queue.writeBuffer(state, slot * stateWords * 4, words);
   if (adjusts) {
-    queue.writeBuffer(adjustments, slot * vocabSize * 8, adjustmentWords(vocabSize, promptTokens, sampling.logitBias));
+    const words = adjustmentWords(vocabSize, promptTokens, emittedTokens, sampling.logitBias);
+    queue.writeBuffer(adjustments, slot * vocabSize * 8, words);
   }
 }
 
@@ -137,11 +141,13 @@ function seedWords(seed: number | null): [number, number] {
 function adjustmentWords(
   vocabSize: number,
   promptTokens: readonly number[],
+  emittedTokens: readonly number[],
   logitBias: readonly (readonly [number, number])[],
 ): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(vocabSize * 2);
   const floats = new Float32Array(words.buffer);
   for (const token of promptTokens) words[token * 2] = promptBit;
+  for (const token of emittedTokens) words[token * 2] = (words[token * 2] as number) + 1;
   for (const [token, bias] of logitBias) floats[token * 2 + 1] = bias;
   return words;
 }

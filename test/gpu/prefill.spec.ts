@@ -130,6 +130,7 @@ describe('the engine’s own loop', () => {
       tokens = [...promptTokens];
       const request = {
         promptTokens,
+        emittedTokens: [],
         limit: promptTokens.length + newTokens,
         stopTokens: [],
         sampling: greedySampling,

@@ -30,7 +30,7 @@ export async function play(script: Script, options: GenerateOptions): Promise<Pl
     { ...parsed, id: 'r', promptTokens, limit },
     { tokenizer, metrics, onFinish: () => {} },
   );
-  await request.start(decoder);
+  await request.decodeOn(decoder);
   const result = await request.run.result;
   const rounds: Round[] = [];
   for await (const round of request.run) rounds.push(round);

@@ -1,0 +1,212 @@
+import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
+import { closeGpu, type Gpu } from './gpu/device.ts';
+import { createStagingRing } from './gpu/readback.ts';
+import { gpuIdle } from './gpu/submit.ts';
+import { maxRows } from './kernels/matmul_rows.ts';
+import { allOrAbort } from './model/abort.ts';
+import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
+import { openPair, type Role, readWeights } from './model/load.ts';
+import type { OpenedModel } from './model/opened_model.ts';
+import { findRowMismatches } from './model/self_test.ts';
+import type { ModelSource } from './model/source.ts';
+import { checkWeightLimits, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
+import type { ParsedEngineOptions } from './options.ts';
+import { MAX_STOP_TOKENS } from './sampling_options.ts';
+import { measureCosts } from './speculative/costs.ts';
+import { type Decoder, decode } from './speculative/decode.ts';
+import { createDraftLengthPolicy } from './speculative/draft_length.ts';
+import { nothingFed } from './speculative/fed_tokens.ts';
+import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
+import { RECORD_BYTES } from './speculative/record.ts';
+import { createRoundPlan, dispatchesPerRound } from './speculative/round.ts';
+import { greedySampling } from './speculative/sampler.ts';
+import { createSequences } from './speculative/sequence.ts';
+import type { EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
+
+/** The default `contextLength` never exceeds this: the KV cache grows with it. */
+const defaultContextLimit = 4096;
+/** Rows of one prefill pass. */
+const prefillRows = 64;
+
+export type LoadEngineOptions = Pick<
+  ParsedEngineOptions,
+  'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'onProgress' | 'signal'
+> & { tokenizer?: TokenizerLike };
+
+/** Opened models: all but their weights, which can be read more than once. */
+export type OpenedPair = { target: OpenedModel; draft: OpenedModel | null };
+
+/** A pair on a device, ready to decode. */
+export type LoadedPair = { gpu: Gpu; decoder: Decoder; info: Omit<EngineInfo, 'loadTimeMs'> };
+
+/** Opens a pair's files and loads it onto an opened device. On any failure, an abort included, everything made so far is freed. */
+export async function openAndLoad(
+  gpu: Gpu,
+  targetSource: ModelSource,
+  draftSource: ModelSource | null,
+  options: LoadEngineOptions,
+): Promise<{ models: OpenedPair; loaded: LoadedPair }> {
+  return freedOnFailure(gpu, options, async () => {
+    const models = await openPair(targetSource, draftSource, {
+      ...(options.signal && { signal: options.signal }),
+      ...(options.tokenizer && { tokenizer: options.tokenizer }),
+    });
+    return { models, loaded: await build(gpu, models, options) };
+  });
+}
+
+/** Loads opened models onto a device, again if need be. */
+export function loadOnto(gpu: Gpu, models: OpenedPair, options: LoadEngineOptions): Promise<LoadedPair> {
+  return freedOnFailure(gpu, options, () => build(gpu, models, options));
+}
+
+async function freedOnFailure<T>(
+  gpu: Gpu,
+  { signal }: Pick<LoadEngineOptions, 'signal'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    const result = await work();
+    signal?.throwIfAborted();
+    return result;
+  } catch (error) {
+    const cause = signal?.aborted ? signal.reason : (gpu.failure ?? error);
+    closeGpu(gpu);
+    throw cause;
+  }
+}
+
+/** Checks what can be told without the weights, uploads these, compiles, self-tests and warms up. */
+async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngineOptions): Promise<LoadedPair> {
+  const files = draft === null ? [target] : [target, draft];
+  const formats = weightFormats[options.dtype];
+  for (const { url, config } of files) checkWeightLimits(gpu, url, config, formats);
+  const contextLength = contextLengthOf(files, options.contextLength);
+  checkStopTokens(target);
+  // Both at once. The first failure ends the other download.
+  const weights: Weights[] = await allOrAbort(
+    options.signal ?? undefined,
+    files.map((model, i) => (signal: AbortSignal) => {
+      const role: Role = i === 0 ? 'target' : 'draft';
+      const rows = readWeights(model, role, { signal, ...(options.onProgress && { onProgress: options.onProgress }) });
+      return uploadWeights(gpu, role, model, rows, formats, signal);
+    }),
+  );
+  options.signal?.throwIfAborted();
+  const matrices = files.flatMap(({ config: { hiddenSize, headCount, headDim, ffnSize } }) => [
+    { inputSize: hiddenSize, format: formats.vocabulary },
+    ...[hiddenSize, headCount * headDim, ffnSize].map((inputSize) => ({ inputSize, format: formats.layers })),
+  ]);
+  const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
+  options.signal?.throwIfAborted();
+  const forwards = await Promise.all(
+    files.map(({ config }, i) =>
+      createForward(gpu, i === 0 ? 'target' : 'draft', config, weights[i] as Weights, {
+        slots: 1,
+        contextLength,
+        rowCapacity: paddedRows ? maxRows : prefillRows,
+        paddedRows,
+      }),
+    ),
+  );
+  const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize: target.config.vocabSize });
+  const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
+  const plan = await createRoundPlan(gpu, {
+    target: targetForward,
+    draft: draftForward,
+    ngram: options.ngram,
+    sequences,
+    slot: 0,
+  });
+  const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES);
+  const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
+  const costs = drafter && (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
+  options.signal?.throwIfAborted();
+  const decoder: Decoder = {
+    gpu,
+    plan,
+    sequences,
+    ring,
+    roundsInFlight: options.roundsInFlight,
+    epoch: 0,
+    policy: null, // nothing is to be learnt from the warm-up
+    fed: nothingFed,
+  };
+  // One short request of each kind: drivers finish compiling at the first dispatch.
+  for (const draftLength of drafter === null ? [0] : [0, 2]) {
+    const limit = Math.min(contextLength, 3);
+    await decode(
+      decoder,
+      {
+        promptTokens: [0],
+        emittedTokens: [],
+        limit,
+        stopTokens: [],
+        sampling: greedySampling,
+        logprobs: false,
+        topLogprobs: 0,
+        draftLength,
+      },
+      { onStart() {}, onRecord() {}, isCancelled: () => options.signal?.aborted ?? false },
+    );
+  }
+  decoder.fed = nothingFed;
+  decoder.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
+  await gpuIdle(gpu);
+  const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
+  const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
+  return {
+    gpu,
+    decoder,
+    info: {
+      adapter: gpu.adapter,
+      features: gpu.features,
+      limits: { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize },
+      // Padded to one kernel, rows agree by construction.
+      lossless: 'exact',
+      paddedRows,
+      target: models[0] as ModelInfo,
+      draft: models[1] ?? null,
+      drafter,
+      contextLength,
+      dtype: options.dtype,
+      roundsInFlight: options.roundsInFlight,
+      dispatchesPerRound: dispatchesPerRound(plan),
+      costs,
+      gpuBytes: gpu.bytes,
+    },
+  };
+}
+
+function contextLengthOf(files: readonly OpenedModel[], asked: number | null): number {
+  const longest = Math.min(...files.map(({ config }) => config.maxContextLength));
+  if (asked === null) return Math.min(longest, defaultContextLimit);
+  if (asked <= longest) return asked;
+  throw new InvalidOptionError(
+    `Expected \`contextLength\` to be at most ${longest} (max_position_embeddings of ${files.map(({ url }) => url).join(', ')}), ` +
+      `got ${asked}. Lower it.`,
+  );
+}
+
+function checkStopTokens({ url, config }: OpenedModel): void {
+  if (config.eosTokenIds.length <= MAX_STOP_TOKENS) return;
+  throw new UnsupportedModelError(
+    `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
+  );
+}
+
+function modelInfo({ url, config }: OpenedModel, weights: Weights, forward: Forward): ModelInfo {
+  return {
+    url,
+    architecture: config.architecture,
+    parameterCount: weights.parameterCount,
+    layerCount: config.layerCount,
+    hiddenSize: config.hiddenSize,
+    vocabSize: config.vocabSize,
+    eosTokenIds: [...config.eosTokenIds],
+    maxContextLength: config.maxContextLength,
+    weightBytes: weights.sizeBytes,
+    dispatchesPerPass: dispatchesPerPass(forward),
+    dispatchesPerLayer: forward.dispatchesPerLayer,
+  };
+}

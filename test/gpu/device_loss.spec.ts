@@ -1,0 +1,39 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { DeviceLostError } from '../../src/errors.ts';
+import type { GenerateResult } from '../../src/types.ts';
+import { expectUndisturbed, type LossyEngine, openLossyEngine, runRequests } from './device_loss.ts';
+
+const maxNewTokens = 12;
+let timeMs = 0;
+let lossy: LossyEngine;
+let expected: GenerateResult[];
+beforeAll(async () => {
+  lossy = await openLossyEngine(() => timeMs);
+  expected = await runRequests(lossy.engine, maxNewTokens);
+});
+afterAll(() => lossy.engine.dispose());
+
+it('a device lost in mid-text: the requests go on upon the next one, with the same tokens', async () => {
+  const results = await runRequests(lossy.engine, maxNewTokens, (count) => {
+    if (count === 7) lossy.lose();
+  });
+  expectUndisturbed(results, expected);
+  expect(lossy.openedCount()).toBe(2);
+});
+
+it('lost again within a minute: gives up with advice; after it, the next request opens another', async () => {
+  timeMs += 59_000;
+  lossy.lose();
+  const { result } = lossy.engine.generate('Once', { maxNewTokens: 4 });
+  const error = await result.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(DeviceLostError);
+  expect((error as Error).message).toMatch(/twice within a minute.*smaller model/);
+  expect(lossy.openedCount()).toBe(2);
+  timeMs += 2_000;
+  const { tokens } = await lossy.engine.generate('Once', { maxNewTokens: 4 }).result;
+  expect(tokens).toHaveLength(4);
+  expect(lossy.openedCount()).toBe(3);
+});
