@@ -26,10 +26,13 @@ export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
  * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
  */
 export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
-  const { extras, onProgress, signal, contextLength, draft, ngram, ...rest } = parseEngineOptions(options, ['worker']);
+  const { extras, onProgress, signal, contextLength, cache, draft, ngram, ...rest } = parseEngineOptions(options, [
+    'worker',
+  ]);
   const request: LoadRequest = {
     ...rest,
     ...(contextLength === null ? {} : { contextLength }),
+    ...(cache === null ? {} : { cache }),
     target: resolveUrl(rest.target, 'target'),
     draft: toDraftOption({ draft: draft === null ? null : resolveUrl(draft, 'draft'), ngram }),
   };

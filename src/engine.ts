@@ -1,6 +1,8 @@
 import { createEngineOn } from './engine_core.ts';
 import { InvalidOptionError } from './errors.ts';
 import { openGpu } from './gpu/device.ts';
+import { createFileCache } from './model/file_cache.ts';
+import { browserStore } from './model/file_store.ts';
 import { urlSource } from './model/source.ts';
 import { parseEngineOptions } from './options.ts';
 import type { Engine, EngineOptions, TokenizerLike } from './types.ts';
@@ -19,15 +21,17 @@ export type DirectEngineOptions = EngineOptions & {
  * @throws a typed error of `foretoken` that says what was expected, what was found and what to do
  */
 export async function createEngine(options: DirectEngineOptions): Promise<Engine> {
-  const { target, draft, extras, ...rest } = parseEngineOptions(options, ['gpu', 'tokenizer']);
+  const { target, draft, cache, extras, ...rest } = parseEngineOptions(options, ['gpu', 'tokenizer']);
   const { gpu, tokenizer } = extras as Pick<DirectEngineOptions, 'gpu' | 'tokenizer'>;
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== 'function') {
     throw new InvalidOptionError(
       'Expected `gpu` to be a WebGPU object with `requestAdapter`, such as create([]) of the `webgpu` package.',
     );
   }
-  const targetSource = urlSource(target);
-  const draftSource = draft === null ? null : urlSource(draft);
+  const store = cache === false ? null : browserStore();
+  const files = store && createFileCache(store, cache === true);
+  const targetSource = urlSource(target, undefined, files);
+  const draftSource = draft === null ? null : urlSource(draft, undefined, files);
   rest.signal?.throwIfAborted();
   const reopenGpu = () => openGpu(gpu as GPU | undefined);
   return createEngineOn(await reopenGpu(), targetSource, draftSource, {

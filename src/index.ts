@@ -32,8 +32,11 @@ export {
   WebGPUUnavailableError,
   WorkerError,
 } from './errors.ts';
+export { modelCache } from './model_cache.ts';
 export type {
   AdapterInfo,
+  CacheCheck,
+  CachedFile,
   CostReport,
   Engine,
   EngineInfo,
@@ -45,6 +48,7 @@ export type {
   LoadProgress,
   Logprob,
   MetaInfo,
+  ModelCache,
   ModelInfo,
   RequestStats,
   Round,

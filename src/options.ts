@@ -40,6 +40,8 @@ export type ParsedEngineOptions = ParsedDraft & {
   contextLength: number | null;
   dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
+  /** null: files of other origins only. */
+  cache: boolean | null;
   modelName: string;
   metricsPrefix: string;
   logMetrics: boolean;
@@ -123,6 +125,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
     contextLength: integerOption(options, 'contextLength', { min: 2 }, 'It holds the prompt and the output.') ?? null,
     dtype: dtypeOption(options),
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,
+    cache: booleanOption(options, 'cache') ?? null,
     modelName: textOption(options, 'modelName', 'a name, not empty') ?? modelNameOf(target),
     metricsPrefix: prefix,
     logMetrics: booleanOption(options, 'logMetrics') ?? false,

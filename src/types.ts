@@ -41,6 +41,11 @@ export type EngineOptions = {
   dtype?: 'f16' | 'q8' | 'q4';
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
   roundsInFlight?: number;
+  /**
+   * Keep downloaded files on this device (docs/models.md): true, false or, by default, only those of other origins than
+   * the page's own. Where there is no storage (Node, some private windows) nothing is kept.
+   */
+  cache?: boolean;
   /** Label `model_name` of the metrics. Default: the last path segment of `target`. */
   modelName?: string;
   /** Prefix of the metric names. Default `foretoken:`; `sglang:` lets existing SGLang dashboards work unchanged. */
@@ -325,4 +330,34 @@ export type TokenizerLike = {
   /** A chat template writes its special tokens itself: its text comes with `add_special_tokens: false`. */
   encode(text: string, options?: { add_special_tokens: boolean }): number[];
   decode(tokens: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+};
+
+/** A file that is kept, or the beginning of one. */
+export type CachedFile = {
+  /** Without its query. */
+  url: string;
+  /** On this disk. */
+  sizeBytes: number;
+  /** Of the whole file; null while the server has not told. */
+  totalBytes: number | null;
+  isComplete: boolean;
+};
+
+export type CacheCheck = {
+  files: CachedFile[];
+  /** URLs of files that are not what was written, by their SHA-256. */
+  damaged: string[];
+  /** URLs of files of which the server has another version now. Empty where it does not tell, or is out of reach. */
+  outdated: string[];
+};
+
+/** Where there is no storage (in Node, in some private windows) the cache is empty. */
+export type ModelCache = {
+  list(): Promise<CachedFile[]>;
+  /** Reads all that is kept of a model, named as in `createEngine`, and asks its server for news. Takes a while. */
+  check(target: string): Promise<CacheCheck>;
+  /** Deletes what is kept of a model. Resolves to the number of bytes that were freed. */
+  delete(target: string): Promise<number>;
+  /** Deletes everything. */
+  clear(): Promise<number>;
 };

@@ -11,6 +11,9 @@ export function hubFolderUrl(target: string): string | null {
 
 export const isHubUrl = (url: URL) => url.origin === HUB_ORIGIN;
 
+/** True where the revision is a commit, whose files never change. */
+export const isHubCommit = (url: URL) => isHubUrl(url) && /\/resolve\/[0-9a-f]{40}\//.test(url.pathname);
+
 /** What is wrong with a hub URL that leads to a page instead of files, or null. */
 export function hubUrlFault(url: URL): string | null {
   if (!isHubUrl(url)) return null;

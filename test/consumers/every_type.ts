@@ -13,6 +13,7 @@ export async function useEveryEntry(prompt: readonly number[]): Promise<string> 
     // @ts-expect-error A misspelled option is an error of the compiler, too.
     engine.generate('x', { max_new_tokens: 3 });
   }
+  const kept: main.CachedFile[] = await main.modelCache.list();
   const error: unknown = new main.ModelFetchError('x');
-  return main.isForetokenError(error) ? `${error.name} ${rounds.map(({ text }) => text).join('')}` : '';
+  return main.isForetokenError(error) ? `${error.name} ${rounds.map(({ text }) => text).join('')} ${kept.length}` : '';
 }

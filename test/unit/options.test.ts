@@ -177,6 +177,7 @@ describe('refused, with what was expected, what was got, and what to do', () => 
     ['prefix with a digit first', engine({ metricsPrefix: '1a' }), /`metricsPrefix`.*no digit first/],
     ['prefix with a newline', engine({ metricsPrefix: 'a\n' }), /`metricsPrefix`.*got the string "a\\n"/],
     ['prefix null', engine({ metricsPrefix: null }), /`metricsPrefix`.*got null\./],
+    ['cache "yes"', engine({ cache: 'yes' }), 'Expected `cache` to be true or false, got the string "yes".'],
     ['logMetrics 1', engine({ logMetrics: 1 }), 'Expected `logMetrics` to be true or false, got 1.'],
     ['logMetrics null', engine({ logMetrics: null }), 'Expected `logMetrics` to be true or false, got null.'],
     [
@@ -305,6 +306,7 @@ describe('accepted', () => {
       contextLength: null,
       dtype: 'f16',
       roundsInFlight: 2,
+      cache: null,
       modelName: 'Tiny Target',
       metricsPrefix: 'foretoken:',
       logMetrics: false,
@@ -321,6 +323,7 @@ describe('accepted', () => {
       contextLength: 2,
       dtype: 'q4' as const,
       roundsInFlight: 4,
+      cache: false,
       modelName: 'a "name"\n',
       metricsPrefix: 'sglang:',
       logMetrics: true,
