@@ -54,9 +54,16 @@ describe('loading', () => {
     const seen: number[] = [];
     const worker = fakeWorker(log);
     const onProgress = ({ loadedBytes }: { loadedBytes: number }) => seen.push(loadedBytes);
-    const engine = await createEngine({ target, contextLength: 128, modelName: 'mine', worker, onProgress });
+    const engine = await createEngine({
+      target,
+      contextLength: 128,
+      cache: false,
+      modelName: 'mine',
+      worker,
+      onProgress,
+    });
     expect(seen).toEqual([100, 200, 300]);
-    expect(log.created[0]).toMatchObject({ target, draft: null, contextLength: 128, modelName: 'mine' });
+    expect(log.created[0]).toMatchObject({ target, draft: null, contextLength: 128, cache: false, modelName: 'mine' });
     expect(log.created[0]).not.toHaveProperty('worker');
     await engine.dispose();
   });
