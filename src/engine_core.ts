@@ -3,13 +3,16 @@ import { type LoadEngineOptions, type LoadedPair, loadOnto, type OpenedPair, ope
 import { DeviceLostError, EngineDisposedError } from './errors.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
 import { renderChat } from './model/chat_template.ts';
+import { pagesFor } from './model/kv_cache.ts';
 import type { ModelSource } from './model/source.ts';
 import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
 import { createRun } from './run.ts';
 import { measureCosts } from './speculative/costs.ts';
+import { type Decoder, sharedTokens, takePages } from './speculative/decode.ts';
 import { nothingFed } from './speculative/fed_tokens.ts';
 import { createMetrics, prometheusText } from './speculative/metrics.ts';
 import { createRequest, type Request } from './speculative/request.ts';
+import { createScheduler } from './speculative/scheduler.ts';
 import { finishLine } from './speculative/stats.ts';
 import type { Engine, GenerateRun } from './types.ts';
 
@@ -36,34 +39,28 @@ export async function createEngineOn(
   return serve(models, loaded, options, performance.now() - startedAt);
 }
 
-/** The engine's face: requests take turns, everything ends with `dispose`. */
+/** The engine's face: requests share the device round by round, everything ends with `dispose`. */
 function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, loadTimeMs: number): Engine {
   const { config, tokenizer, chatTemplate } = models.target;
   const { info } = first;
   const { contextLength } = info;
   const { now = () => performance.now() } = options;
   let loaded = first;
+  let recovery: Promise<LoadedPair> | null = null;
   let recoveredAt = Number.NEGATIVE_INFINITY;
   const disposal = new AbortController();
   const metrics = createMetrics({ prefix: options.metricsPrefix, modelName: options.modelName });
   const requests = new Set<Request>();
   let requestCount = 0;
   let disposed = false;
-  let turn: Promise<void> = Promise.resolve();
-  /** Runs `work` when all that was queued before it has ended. */
-  const queued = <T>(work: () => Promise<T>): Promise<T> => {
-    const result = turn.then(work);
-    turn = result.then(
-      () => {},
-      () => {},
-    );
-    return result;
-  };
-  /** The decoder to work on now: where the device was lost, a new one. Call it in turn only. */
-  const liveDecoder = async (): Promise<LoadedPair['decoder']> => {
+  const scheduler = createScheduler({ slotCount: loaded.decoders.length, pageCount: loaded.pageCount });
+
+  /** What to work on now: where the device was lost, the same models on a new one. */
+  const live = async (): Promise<LoadedPair> => {
     if (disposed) throw disposedError();
+    if (recovery !== null) return recovery;
     const { failure } = loaded.gpu;
-    if (failure === null) return loaded.decoder;
+    if (failure === null) return loaded;
     if (!(failure instanceof DeviceLostError) || options.reopenGpu === undefined) throw failure;
     if (now() - recoveredAt < lossIntervalMs) {
       throw new DeviceLostError(
@@ -72,21 +69,32 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       );
     }
     recoveredAt = now();
+    // All requests that run wait for the one recovery.
+    recovery = recover(options.reopenGpu);
+    try {
+      loaded = await recovery;
+      return loaded;
+    } finally {
+      recovery = null;
+    }
+  };
+  const recover = async (reopenGpu: () => Promise<Gpu>): Promise<LoadedPair> => {
     closeGpu(loaded.gpu);
     try {
-      const gpu = await options.reopenGpu();
-      loaded = await loadOnto(gpu, models, { ...options, onProgress: null, signal: disposal.signal });
+      return await loadOnto(await reopenGpu(), models, { ...options, onProgress: null, signal: disposal.signal });
     } catch (error) {
       throw disposed ? disposedError() : error;
     }
-    return loaded.decoder;
   };
-  /** Decodes to the end, over lost devices. Never rejects. */
-  const serveRequest = async (request: Request): Promise<void> => {
+  /** Decodes in a slot to the end, over lost devices. Never rejects. */
+  const serveRequest = async (request: Request, slot: number, pages: readonly number[], keptCount: number) => {
+    let kept = keptCount;
     try {
-      let outcome: 'ended' | 'lost';
-      do outcome = await request.decodeOn(await liveDecoder());
-      while (outcome === 'lost');
+      for (let outcome = 'lost'; outcome === 'lost'; kept = 0) {
+        const decoder = (await live()).decoders[slot] as Decoder;
+        takePages(decoder, pages, kept);
+        outcome = await request.decodeOn(decoder);
+      }
     } catch (error) {
       request.fail(error);
     } finally {
@@ -113,12 +121,13 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
         return failedRun(error);
       }
       requestCount += 1;
+      const limit = Math.min(contextLength, promptTokens.length + parsedOptions.maxNewTokens);
       const request = createRequest(
         {
           ...parsedOptions,
           id: `request-${requestCount}`,
           promptTokens,
-          limit: Math.min(contextLength, promptTokens.length + parsedOptions.maxNewTokens),
+          limit,
         },
         {
           tokenizer,
@@ -129,7 +138,11 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
         },
       );
       requests.add(request);
-      void queued(() => serveRequest(request));
+      void scheduler.add({
+        pageCount: pagesFor(limit),
+        sharedTokens: (slot, pageCount) => sharedTokens(loaded.decoders[slot] as Decoder, promptTokens, pageCount),
+        run: (...place) => serveRequest(request, ...place),
+      });
       return request.run;
     },
     chat: createChat({
@@ -148,11 +161,13 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     },
     async measureCosts(raw) {
       const { sampleCount } = parseCostOptions(raw);
-      return queued(async () => {
-        const decoder = await liveDecoder();
+      return scheduler.addExclusive(async () => {
+        const { gpu, decoders } = await live();
+        const { plan, sequences } = decoders[0] as Decoder;
+        for (const decoder of decoders) decoder.fed = nothingFed;
+        takePages(decoders[0] as Decoder, [...Array(plan.target.kvCache.blocksPerSlot).keys()], 0);
         try {
-          decoder.fed = nothingFed;
-          return await measureCosts(decoder.gpu, decoder.plan, decoder.sequences, { sampleCount });
+          return await measureCosts(gpu, plan, sequences, { sampleCount });
         } catch (error) {
           throw disposed ? disposedError() : error;
         }
@@ -164,7 +179,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       for (const request of requests) request.fail(disposedError());
       disposal.abort(disposedError());
       closeGpu(loaded.gpu);
-      await turn;
+      await scheduler.idle();
     },
   };
   return engine;

@@ -5,6 +5,7 @@ import { gpuIdle } from './gpu/submit.ts';
 import { maxRows } from './kernels/matmul_rows.ts';
 import { allOrAbort } from './model/abort.ts';
 import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
+import { pagesFor } from './model/kv_cache.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
 import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
@@ -18,7 +19,7 @@ import { createDraftLengthPolicy } from './speculative/draft_length.ts';
 import { nothingFed } from './speculative/fed_tokens.ts';
 import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
 import { RECORD_BYTES } from './speculative/record.ts';
-import { createRoundPlan, dispatchesPerRound } from './speculative/round.ts';
+import { createPair, createRoundPlan, dispatchesPerRound } from './speculative/round.ts';
 import { greedySampling } from './speculative/sampler.ts';
 import { createSequences } from './speculative/sequence.ts';
 import type { EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
@@ -30,14 +31,21 @@ const prefillRows = 64;
 
 export type LoadEngineOptions = Pick<
   ParsedEngineOptions,
-  'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'onProgress' | 'signal'
+  'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'maxRunningRequests' | 'onProgress' | 'signal'
 > & { tokenizer?: TokenizerLike };
 
 /** Opened models: all but their weights, which can be read more than once. */
 export type OpenedPair = { target: OpenedModel; draft: OpenedModel | null };
 
 /** A pair on a device, ready to decode. */
-export type LoadedPair = { gpu: Gpu; decoder: Decoder; info: Omit<EngineInfo, 'loadTimeMs'> };
+export type LoadedPair = {
+  gpu: Gpu;
+  /** One for each slot. */
+  decoders: Decoder[];
+  /** Pages that they share. */
+  pageCount: number;
+  info: Omit<EngineInfo, 'loadTimeMs'>;
+};
 
 /** Opens a pair's files and loads it onto an opened device. On any failure, an abort included, everything made so far is freed. */
 export async function openAndLoad(
@@ -99,65 +107,50 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   ]);
   const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();
+  const slots = options.maxRunningRequests;
+  // One request can fill the context; several share what it would take.
+  const pageCount = pagesFor(contextLength);
   const forwards = await Promise.all(
     files.map(({ config }, i) =>
       createForward(gpu, i === 0 ? 'target' : 'draft', config, weights[i] as Weights, {
-        slots: 1,
+        slots,
+        pageCount,
         contextLength,
         rowCapacity: paddedRows ? maxRows : prefillRows,
         paddedRows,
       }),
     ),
   );
-  const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize: target.config.vocabSize });
+  const sequences = createSequences(gpu, { slots, contextLength, vocabSize: target.config.vocabSize });
   const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
-  const plan = await createRoundPlan(gpu, {
-    target: targetForward,
-    draft: draftForward,
-    ngram: options.ngram,
-    sequences,
-    slot: 0,
-  });
-  const ring = createStagingRing(gpu, 'record', options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES);
-  const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
-  const costs = drafter && (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
-  options.signal?.throwIfAborted();
-  const decoder: Decoder = {
+  const pair = await createPair(gpu, targetForward, draftForward, sequences);
+  const running = { count: 0 };
+  const decoderOf = async (slot: number): Promise<Decoder> => ({
     gpu,
-    plan,
+    plan: await createRoundPlan(gpu, pair, { ngram: options.ngram, sequences, slot }),
     sequences,
-    ring,
+    ring: createStagingRing(gpu, `record ${slot}`, options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES),
     roundsInFlight: options.roundsInFlight,
     epoch: 0,
     policy: null, // nothing is to be learnt from the warm-up
     fed: nothingFed,
-  };
+    running,
+  });
+  const decoders = await Promise.all(Array.from({ length: slots }, (_, slot) => decoderOf(slot)));
+  const [first] = decoders as [Decoder];
+  const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
+  const costs = drafter && (await measureCosts(gpu, first.plan, sequences, { sampleCount: 3, quick: true }));
+  options.signal?.throwIfAborted();
   // One short request of each kind: drivers finish compiling at the first dispatch.
-  for (const draftLength of drafter === null ? [0] : [0, 2]) {
-    const limit = Math.min(contextLength, 3);
-    await decode(
-      decoder,
-      {
-        promptTokens: [0],
-        emittedTokens: [],
-        limit,
-        stopTokens: [],
-        sampling: greedySampling,
-        logprobs: false,
-        topLogprobs: 0,
-        draftLength,
-      },
-      { onStart() {}, onRecord() {}, isCancelled: () => options.signal?.aborted ?? false },
-    );
-  }
-  decoder.fed = nothingFed;
-  decoder.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
+  for (const draftLength of drafter === null ? [0] : [0, 2]) await warmUp(first, draftLength, options.signal);
+  for (const decoder of decoders) decoder.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
   await gpuIdle(gpu);
   const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
   const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
   return {
     gpu,
-    decoder,
+    decoders,
+    pageCount,
     info: {
       adapter: gpu.adapter,
       features: gpu.features,
@@ -171,11 +164,28 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       contextLength,
       dtype: options.dtype,
       roundsInFlight: options.roundsInFlight,
-      dispatchesPerRound: dispatchesPerRound(plan),
+      maxRunningRequests: slots,
+      dispatchesPerRound: dispatchesPerRound(first.plan),
       costs,
       gpuBytes: gpu.bytes,
     },
   };
+}
+
+/** Decodes two tokens, and forgets them. */
+async function warmUp(decoder: Decoder, draftLength: number, signal: AbortSignal | null): Promise<void> {
+  const request = {
+    promptTokens: [0],
+    emittedTokens: [],
+    limit: Math.min(decoder.sequences.contextLength, 3),
+    stopTokens: [],
+    sampling: greedySampling,
+    logprobs: false,
+    topLogprobs: 0,
+    draftLength,
+  };
+  await decode(decoder, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
+  decoder.fed = nothingFed;
 }
 
 function contextLengthOf(files: readonly OpenedModel[], asked: number | null): number {

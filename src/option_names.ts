@@ -8,6 +8,7 @@ export const ENGINE_KEYS = [
   'contextLength',
   'dtype',
   'roundsInFlight',
+  'maxRunningRequests',
   'cache',
   'modelName',
   'metricsPrefix',

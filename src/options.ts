@@ -40,6 +40,7 @@ export type ParsedEngineOptions = ParsedDraft & {
   contextLength: number | null;
   dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
+  maxRunningRequests: number;
   /** null: files of other origins only. */
   cache: boolean | null;
   modelName: string;
@@ -125,6 +126,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
     contextLength: integerOption(options, 'contextLength', { min: 2 }, 'It holds the prompt and the output.') ?? null,
     dtype: dtypeOption(options),
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,
+    maxRunningRequests: integerOption(options, 'maxRunningRequests', { min: 1, max: 16 }) ?? 4,
     cache: booleanOption(options, 'cache') ?? null,
     modelName: textOption(options, 'modelName', 'a name, not empty') ?? modelNameOf(target),
     metricsPrefix: prefix,

@@ -42,6 +42,12 @@ export type EngineOptions = {
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
   roundsInFlight?: number;
   /**
+   * Requests that run at once, 1 to 16; more wait, first come, first served. Default 4. They take turns on the device round
+   * by round, and share the memory of one full context: a request that reserves much of it (prompt + `maxNewTokens`) lets
+   * fewer run beside it.
+   */
+  maxRunningRequests?: number;
+  /**
    * Keep downloaded files on this device (docs/models.md): true, false or, by default, only those of other origins than
    * the page's own. Where there is no storage (Node, some private windows) nothing is kept.
    */
@@ -285,6 +291,7 @@ export type EngineInfo = {
   contextLength: number;
   dtype: 'f16' | 'q8' | 'q4';
   roundsInFlight: number;
+  maxRunningRequests: number;
   /** [k] = compute dispatches of one round of k drafts: draft steps, target pass, accept. Only [0] without a draft model. */
   dispatchesPerRound: number[];
   /** What passes cost, measured in short while loading: what `draftLength: 'auto'` begins with. Null where nothing drafts. */
@@ -310,7 +317,7 @@ export type CostReport = {
   sampleCount: number;
 };
 
-/** Loads models, runs requests one after another, reports. Made by `createEngine`. */
+/** Loads models, runs requests, reports. Made by `createEngine`. */
 export type Engine = {
   readonly info: EngineInfo;
   /** Starts a request. A string is tokenised (with the model's BOS rule); token ids are taken as they are. */
@@ -319,7 +326,7 @@ export type Engine = {
   readonly chat: Chat;
   /** Prometheus text exposition of the counters and gauges. */
   metrics(): Promise<string>;
-  /** Measures c and v(1..8) on this device; waits its turn like a request. Takes about a second on a GPU. */
+  /** Measures c and v(1..8) on this device; waits until nothing else runs. Takes about a second on a GPU. */
   measureCosts(options?: { sampleCount?: number }): Promise<CostReport>;
   /** Ends running requests with `EngineDisposedError`, frees the GPU. Calling it again is harmless. */
   dispose(): Promise<void>;

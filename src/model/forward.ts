@@ -37,6 +37,8 @@ export type Forward = {
 export type ForwardOptions = {
   slots: number;
   contextLength: number;
+  /** Pages of the cache that the slots share. Default: as many as all of them can come to need. */
+  pageCount?: number;
   /** Most rows of a prefill pass. */
   rowCapacity: number;
   /** Use one 8-row matmul for every pass; `rowCapacity` must be 8 then. */
@@ -48,10 +50,14 @@ export async function createForward(
   label: string,
   config: ModelConfig,
   weights: Weights,
-  { slots, contextLength, rowCapacity, paddedRows }: ForwardOptions,
+  { slots, contextLength, pageCount, rowCapacity, paddedRows }: ForwardOptions,
 ): Promise<Forward> {
   const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps, ropes } = config;
-  const kvCache = createKvCache(gpu, label, config, { slots, contextLength });
+  const kvCache = createKvCache(gpu, label, config, {
+    slots,
+    contextLength,
+    ...(pageCount !== undefined && { pageCount }),
+  });
   const shape = { headCount, kvHeadCount, headDim, blocksPerSlot: kvCache.blocksPerSlot };
   const queryWidth = headCount * headDim;
   const qkvWidth = queryWidth + 2 * kvHeadCount * headDim;

@@ -14,28 +14,45 @@ export type KvCache = {
   values: GPUBuffer[]; // per layer (pages, K, 64, headDim) f32
   blockTable: GPUBuffer; // (slots, blocksPerSlot) u32
   blocksPerSlot: number;
+  pageCount: number;
 };
 
 export function createKvCache(
   gpu: Gpu,
   label: string,
   { layerCount, kvHeadCount, headDim }: ModelConfig,
-  { slots, contextLength }: { slots: number; contextLength: number },
+  { slots, contextLength, pageCount }: { slots: number; contextLength: number; pageCount?: number },
 ): KvCache {
-  const blocksPerSlot = Math.ceil((contextLength + spareRows) / blockSize);
-  const pages = slots * blocksPerSlot;
+  const blocksPerSlot = pagesFor(contextLength);
+  const pages = pageCount ?? slots * blocksPerSlot;
   const sizeBytes = pages * blockSize * kvHeadCount * headDim * 4;
   const perLayer = (name: string) =>
     Array.from({ length: layerCount }, (_, layer) => createStorage(gpu, `${label} ${name} ${layer}`, sizeBytes));
   return {
     keys: perLayer('keys'),
     values: perLayer('values'),
-    // Identity: every slot owns its pages. Sharing them changes this table alone.
+    // Slot 0 has the first pages, the next slot those behind them, until they are assigned otherwise.
     blockTable: createStorageFrom(
       gpu,
       `${label} block table`,
-      Uint32Array.from({ length: pages }, (_, page) => page),
+      Uint32Array.from({ length: slots * blocksPerSlot }, (_, page) => Math.min(page, pages - 1)),
     ),
     blocksPerSlot,
+    pageCount: pages,
   };
+}
+
+/** Pages that hold `length` positions and the rows behind them. */
+export function pagesFor(length: number): number {
+  return Math.ceil((length + spareRows) / blockSize);
+}
+
+/** From the work submitted next on, `slot` has `pages`, in the order of its positions. */
+export function assignPages(
+  gpu: Gpu,
+  { blockTable, blocksPerSlot }: KvCache,
+  slot: number,
+  pages: readonly number[],
+): void {
+  gpu.device.queue.writeBuffer(blockTable, slot * blocksPerSlot * 4, Uint32Array.from(pages));
 }

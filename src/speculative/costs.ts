@@ -37,7 +37,7 @@ export async function measureCosts(
   { sampleCount, quick = false }: { sampleCount: number; quick?: boolean },
 ): Promise<CostReport> {
   const length = Math.max(1, Math.min(timedLength, sequences.contextLength - maxRows - 1));
-  startSequence(gpu, sequences, 0, 0, {
+  startSequence(gpu, sequences, plan.slot, 0, {
     promptTokens: new Array<number>(length).fill(0),
     emittedTokens: [],
     targetFed: 0,

@@ -1,6 +1,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
-import { submitPass } from '../gpu/submit.ts';
+import { gpuIdle, submitPass } from '../gpu/submit.ts';
+import { assignPages, blockSize } from '../model/kv_cache.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
 import { commonPrefix, type FedTokens, nothingFed } from './fed_tokens.ts';
 import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
@@ -17,7 +18,7 @@ import {
 import { samplingMode } from './sampler.ts';
 import { type SequenceStart, type Sequences, startSequence } from './sequence.ts';
 
-/** What decodes one sequence at a time. */
+/** What decodes one sequence at a time, in a slot of its own. */
 export type Decoder = {
   gpu: Gpu;
   plan: RoundPlan;
@@ -29,9 +30,14 @@ export type Decoder = {
   epoch: number;
   /** What chooses k where a request leaves it open. */
   policy: DraftLengthPolicy | null;
-  /** What the caches hold since the last sequence. */
+  /** What the slot's pages hold since the last sequence. */
   fed: FedTokens;
+  /** Sequences that run now, in any slot: beside others the time of a round says nothing. */
+  running: { count: number };
 };
+
+/** Chunks of a prompt that are submitted ahead: what others submit meanwhile waits for no more than these. */
+const chunksInFlight = 2;
 
 export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & {
   draftLength: number | 'auto';
@@ -44,6 +50,23 @@ export type DecodeEvents = {
   onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): void;
   isCancelled(): boolean;
 };
+
+/** Gives the decoder its pages, of which the first `keptCount` hold what it left there. */
+export function takePages(decoder: Decoder, pages: readonly number[], keptCount: number): void {
+  const { gpu, plan, fed } = decoder;
+  for (const forward of [plan.target, plan.draft]) if (forward) assignPages(gpu, forward.kvCache, plan.slot, pages);
+  const positions = keptCount * blockSize;
+  decoder.fed = {
+    tokens: fed.tokens,
+    targetCount: Math.min(fed.targetCount, positions),
+    draftCount: Math.min(fed.draftCount, positions),
+  };
+}
+
+/** First tokens of a prompt that the decoder's first `pageCount` pages hold. */
+export function sharedTokens({ fed }: Decoder, promptTokens: readonly number[], pageCount: number): number {
+  return Math.min(pageCount * blockSize, commonPrefix(fed, promptTokens));
+}
 
 /** A submitted round, or the prefill. */
 type Pending = {
@@ -61,6 +84,15 @@ type Pending = {
  * sequence may use the same state. Records of rounds past the end are dropped here and enter nothing.
  */
 export async function decode(decoder: Decoder, request: DecodeRequest, events: DecodeEvents): Promise<void> {
+  decoder.running.count += 1;
+  try {
+    await decodeSequence(decoder, request, events);
+  } finally {
+    decoder.running.count -= 1;
+  }
+}
+
+async function decodeSequence(decoder: Decoder, request: DecodeRequest, events: DecodeEvents): Promise<void> {
   const { gpu, plan, sequences, ring, roundsInFlight } = decoder;
   const { limit, logprobs, topLogprobs } = request;
   /** Committed as far as is known; at first, what is fed before anything is decoded. */
@@ -95,10 +127,12 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
   policy?.startSequence();
   let chosen: number | null = nextDraftLength();
   const feedsDraft = chosen > 0 && plan.draft !== null;
-  startSequence(gpu, sequences, 0, epoch, { ...request, targetFed, draftFed });
+  startSequence(gpu, sequences, plan.slot, epoch, { ...request, targetFed, draftFed });
   events.onStart(targetFed);
+  const turn = createTurn(gpu);
   if (feedsDraft) {
     for (const chunk of prefillChunks(draftFed, fedLength, plan.target.rowCapacity)) {
+      await turn();
       submitPass(gpu, 'draft prefill', (pass) => encodeDraftPrefill(pass, plan, chunk));
     }
     draftFed = fedLength;
@@ -106,6 +140,8 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
   let draftGap = Math.max(0, fedLength - 1 - draftFed);
   const chunks = prefillChunks(targetFed, fedLength, plan.target.rowCapacity);
   for (const [i, chunk] of chunks.entries()) {
+    await turn();
+    if (events.isCancelled()) return;
     const isLast = i === chunks.length - 1;
     const encode = (pass: GPUComputePassEncoder) => encodePrefill(pass, plan, chunk, isLast, mode);
     if (isLast) submit('prefill', { draftLength: 0, draftGap, isTypical: false }, encode);
@@ -135,7 +171,8 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
     if (record.epoch !== epoch || record.phase === 'noop' || ended || events.isCancelled()) continue;
     const now = performance.now();
     if (record.phase !== 'prefill' && !record.nonFinite) {
-      const roundMs = round.isTypical && lastRecordAt !== null ? now - lastRecordAt : null;
+      const roundMs =
+        round.isTypical && lastRecordAt !== null && decoder.running.count === 1 ? now - lastRecordAt : null;
       decoder.policy?.observe({ ...record, draftLength: round.draftLength, roundMs });
     }
     lastRecordAt = now;
@@ -145,4 +182,20 @@ export async function decode(decoder: Decoder, request: DecodeRequest, events: D
     decoder.fed = { tokens, targetCount: length - 1, draftCount: Math.max(0, length - 2 - round.draftGap) };
     events.onRecord(record, logprobs ? parseLogprobs(received.subarray(RECORD_WORDS), record, topLogprobs) : null);
   }
+}
+
+/** Waits, where need be, until few enough chunks of a prompt are under way for another. */
+function createTurn(gpu: Gpu): () => Promise<void> {
+  const underWay: Promise<void>[] = [];
+  let count = 0;
+  return async () => {
+    count += 1;
+    // A short prompt waits for nothing.
+    if (count > 1) {
+      const done = gpuIdle(gpu);
+      done.catch(() => {}); // a lost device shows at the next map
+      underWay.push(done);
+    }
+    if (underWay.length >= chunksInFlight) await underWay.shift();
+  };
 }

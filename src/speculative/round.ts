@@ -21,10 +21,31 @@ import {
 } from './sampler.ts';
 import type { Sequences } from './sequence.ts';
 
-/** Everything that a round of one slot dispatches, made at load. */
-export type RoundPlan = {
+/** A pair, and what chooses tokens from its logits: shared by all slots, whose passes run one after another. */
+export type Pair = {
   target: Forward;
   draft: Forward | null;
+  targetSampler: Sampler;
+  draftSampler: Sampler | null;
+  /** [i] = draft step i + 1 in `random` mode */
+  draftSteps: Step[][];
+};
+
+export async function createPair(
+  gpu: Gpu,
+  target: Forward,
+  draft: Forward | null,
+  sequences: Sequences,
+): Promise<Pair> {
+  const targetSampler = await createSampler(gpu, 'target', target, sequences);
+  const draftSampler = draft && (await createSampler(gpu, 'draft', draft, sequences));
+  const draftSteps = draft && draftSampler ? await createDraftSteps(gpu, draft, sequences, draftSampler) : [];
+  return { target, draft, targetSampler, draftSampler, draftSteps };
+}
+
+/** Everything that a round of one slot dispatches, made at load. */
+export type RoundPlan = Pair & {
+  slot: number;
   /** [k] = lookup of k drafts in the sequence's own tokens; null where a model drafts, or nothing does. */
   ngram: Step[] | null;
   /** The rows of each kind of pass. */
@@ -40,10 +61,6 @@ export type RoundPlan = {
     /** [k], all k drafts whether a lookup found them or not: for measuring. */
     verifyAll: Step[];
   };
-  targetSampler: Sampler;
-  draftSampler: Sampler | null;
-  /** [i] = draft step i + 1 in `random` mode */
-  draftSteps: Step[][];
   rejection: Step[];
   acceptEqual: Step;
   acceptCounted: Step;
@@ -57,19 +74,13 @@ export type RoundMode = { sampling: SamplingMode; logprobs: boolean };
 
 export async function createRoundPlan(
   gpu: Gpu,
-  {
-    target,
-    draft,
-    ngram = null,
-    sequences,
-    slot,
-  }: { target: Forward; draft: Forward | null; ngram?: NgramOptions | null; sequences: Sequences; slot: number },
+  pair: Pair,
+  { ngram = null, sequences, slot }: { ngram?: NgramOptions | null; sequences: Sequences; slot: number },
 ): Promise<RoundPlan> {
+  const { target, draft, targetSampler, draftSampler } = pair;
   const { state, history, historyStride, adjustments, vocabSize } = sequences;
   const record = createStorage(gpu, `record ${slot}`, RECORD_BYTES);
   const recordLogprobs = createStorage(gpu, `record ${slot} logprobs`, LOGPROBS_BYTES);
-  const targetSampler = await createSampler(gpu, 'target', target, sequences);
-  const draftSampler = draft && (await createSampler(gpu, 'draft', draft, sequences));
   // Without a draft model no draft is taken from `sampled`, but the binding must be there.
   const { sampled } = draftSampler ?? targetSampler;
   const rowsOf = (forward: Forward, source: RowsSource): Promise<Step> =>
@@ -90,7 +101,7 @@ export async function createRoundPlan(
   const verifyMode = ngram === null ? 'verify' : 'verifyFound';
   const lookupOf = ({ shortest, longest }: NgramOptions, draftLength: number): Promise<Step> =>
     ngramStep(gpu, { history, state }, { slot, sequences: 1, historyStride, draftLength, shortest, longest });
-  const [rows, lookups, draftSteps, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
+  const [rows, lookups, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
     Promise.all([
       rowsOf(target, prefill('target', target)),
       draft && rowsOf(draft, prefill('draft', draft)),
@@ -101,7 +112,6 @@ export async function createRoundPlan(
       Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
     ]),
     ngram && Promise.all(draftLengths.map((draftLength) => lookupOf(ngram, draftLength))),
-    draft && draftSampler ? createDraftSteps(gpu, draft, sequences, draftSampler) : [],
     createRejection(gpu, targetSampler, draftSampler, sequences, { slot, pointDraft: ngram !== null }),
     acceptOf(false),
     acceptOf(true),
@@ -109,13 +119,10 @@ export async function createRoundPlan(
   ]);
   const [prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll] = rows;
   return {
-    target,
-    draft,
+    ...pair,
+    slot,
     ngram: lookups,
     rows: { prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll },
-    targetSampler,
-    draftSampler,
-    draftSteps,
     rejection,
     acceptEqual,
     acceptCounted,

@@ -13,7 +13,7 @@ import { type Decoder, decode } from '../../src/speculative/decode.ts';
 import type { DraftLengthPolicy } from '../../src/speculative/draft_length.ts';
 import { nothingFed } from '../../src/speculative/fed_tokens.ts';
 import { RECORD_BYTES } from '../../src/speculative/record.ts';
-import { createRoundPlan } from '../../src/speculative/round.ts';
+import { createPair, createRoundPlan } from '../../src/speculative/round.ts';
 import { greedySampling } from '../../src/speculative/sampler.ts';
 import { createSequences } from '../../src/speculative/sequence.ts';
 import { embeddedPrompts, embeddedSource } from './engine_bench.ts';
@@ -112,7 +112,8 @@ describe('the engine’s own loop', () => {
     const forwards = { target: await openForward(target, rowCapacity), draft: await openForward(draft, rowCapacity) };
     for (const { kvCache } of Object.values(forwards)) poison(kvCache);
     const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize });
-    const plan = await createRoundPlan(gpu, { ...forwards, sequences, slot: 0 });
+    const pair = await createPair(gpu, forwards.target, forwards.draft, sequences);
+    const plan = await createRoundPlan(gpu, pair, { sequences, slot: 0 });
     const ring = createStagingRing(gpu, 'record', 3, RECORD_BYTES);
     let chosen = 0;
     const policy: DraftLengthPolicy = {
@@ -122,7 +123,17 @@ describe('the engine’s own loop', () => {
       expectedSpeedup: () => null,
       plainRoundMs: () => 1,
     };
-    const decoder: Decoder = { gpu, plan, sequences, ring, roundsInFlight: 2, epoch: 0, policy, fed: nothingFed };
+    const decoder: Decoder = {
+      gpu,
+      plan,
+      sequences,
+      ring,
+      roundsInFlight: 2,
+      epoch: 0,
+      policy,
+      fed: nothingFed,
+      running: { count: 0 },
+    };
     let tokens: number[] = [];
     let rejectedCount = 0;
     const cachedCounts: number[] = [];

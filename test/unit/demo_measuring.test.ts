@@ -32,6 +32,7 @@ const info: EngineInfo = {
   dtype: 'f16',
   drafter: 'model',
   roundsInFlight: 2,
+  maxRunningRequests: 4,
   dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,
   costs: null,

@@ -30,6 +30,7 @@ export const info: EngineInfo = {
   dtype: 'f16',
   drafter: null,
   roundsInFlight: 2,
+  maxRunningRequests: 4,
   dispatchesPerRound: [42],
   loadTimeMs: 1,
   costs: null,

@@ -130,6 +130,7 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
     epoch: 0,
     policy: null,
     fed: nothingFed,
+    running: { count: 0 },
   };
   return { decoder: decoder as unknown as Decoder, recordCount: () => recordCount };
 }
