@@ -3,6 +3,7 @@ import { createChat } from './chat.ts';
 import { toDraftOption } from './draft_options.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
 import { hubFolderUrl } from './model/hub.ts';
+import type { ParsedLocation } from './model_options.ts';
 import {
   parseCostOptions,
   parseEngineOptions,
@@ -159,7 +160,8 @@ function workerOptionError(got: unknown, expected = 'a Worker, a URL, or a funct
 }
 
 /** A worker resolves relative URLs against its own file, a page means its own address. */
-function resolveUrl(url: string, option: 'target' | 'draft'): string {
+function resolveUrl(url: ParsedLocation, option: 'target' | 'draft'): ParsedLocation {
+  if (typeof url !== 'string') return url;
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   try {
     return hubFolderUrl(url) ?? new URL(url, base).href;

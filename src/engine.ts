@@ -3,7 +3,7 @@ import { InvalidOptionError } from './errors.ts';
 import { openGpu } from './gpu/device.ts';
 import { createFileCache } from './model/file_cache.ts';
 import { browserStore } from './model/file_store.ts';
-import { urlSource } from './model/source.ts';
+import { sourceAt } from './model/location.ts';
 import { parseEngineOptions } from './options.ts';
 import type { Engine, EngineOptions, TokenizerLike } from './types.ts';
 
@@ -30,8 +30,8 @@ export async function createEngine(options: DirectEngineOptions): Promise<Engine
   }
   const store = cache === false ? null : browserStore();
   const files = store && createFileCache(store, cache === true);
-  const targetSource = urlSource(target, undefined, files);
-  const draftSource = draft === null ? null : urlSource(draft, undefined, files);
+  const targetSource = sourceAt(target, files);
+  const draftSource = draft === null ? null : sourceAt(draft, files);
   rest.signal?.throwIfAborted();
   const reopenGpu = () => openGpu(gpu as GPU | undefined);
   return createEngineOn(await reopenGpu(), targetSource, draftSource, {

@@ -50,6 +50,7 @@ export type {
   MetaInfo,
   ModelCache,
   ModelInfo,
+  ModelLocation,
   RequestStats,
   Round,
   RoundPhase,

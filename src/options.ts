@@ -5,7 +5,7 @@
 
 import { draftOption, type ParsedDraft } from './draft_options.ts';
 import { InvalidOptionError } from './errors.ts';
-import { modelNameOf } from './model_options.ts';
+import { LOCATION_WORDS, locationOption, modelNameOf, type ParsedLocation } from './model_options.ts';
 import { ENGINE_KEYS, GENERATE_KEYS, readOptions } from './option_names.ts';
 import {
   booleanOption,
@@ -35,7 +35,7 @@ export const DEFAULT_METRICS_PREFIX = 'foretoken:';
 
 /** EngineOptions, checked and complete. */
 export type ParsedEngineOptions = ParsedDraft & {
-  target: string;
+  target: ParsedLocation;
   /** null: as the models and the default limit allow. */
   contextLength: number | null;
   dtype: 'f16' | 'q8' | 'q4';
@@ -102,10 +102,8 @@ function dtypeOption(options: GivenOptions): ParsedEngineOptions['dtype'] {
  */
 export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = []): ParsedEngineOptions {
   const options = readOptions(raw, 'createEngine()', [...ENGINE_KEYS, ...extraKeys]);
-  const folder = 'Pass it as a string, as in `new URL(…).href`.';
-
-  const target = textOption(options, 'target', 'the URL of a model folder', folder);
-  if (target === undefined) throw expected('target', 'the URL of a model folder', undefined, folder);
+  const target = locationOption(options, 'target');
+  if (target === undefined) throw expected('target', LOCATION_WORDS, undefined, 'Pass for example `new URL(…).href`.');
   const prefix = options.get('metricsPrefix') ?? DEFAULT_METRICS_PREFIX;
   if (options.get('metricsPrefix') === null || typeof prefix !== 'string' || !/^([a-z_:][\w:]*)?$/i.test(prefix)) {
     throw expected(
@@ -122,7 +120,7 @@ export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = 
 
   return {
     target,
-    ...draftOption(options, folder),
+    ...draftOption(options),
     contextLength: integerOption(options, 'contextLength', { min: 2 }, 'It holds the prompt and the output.') ?? null,
     dtype: dtypeOption(options),
     roundsInFlight: integerOption(options, 'roundsInFlight', { min: 2, max: 4 }) ?? 2,

@@ -20,18 +20,30 @@ export type NgramDraft = {
   maxMatch?: number;
 };
 
+/**
+ * Where a model is:
+ * - a Hugging Face repository (`owner/name`, `owner/name@revision`), the URL of a folder in that layout (config.json,
+ *   tokenizer.json, model.safetensors or its shards), or of a `.gguf` file; paths begin with `./` or `/`;
+ * - a `.gguf` file as a `File` or `Blob`, or all files of a folder as an array or a `FileList`, as chosen or dropped;
+ * - a handle of such a file or folder: of the origin's private file system (`navigator.storage.getDirectory()`), or picked.
+ */
+export type ModelLocation =
+  | string
+  | Blob
+  | readonly File[]
+  | FileList
+  | FileSystemFileHandle
+  | FileSystemDirectoryHandle;
+
 /** Options of both `createEngine`s (the worker-backed one of `foretoken`, the direct one of `foretoken/engine`). */
 export type EngineOptions = {
+  /** The target model. */
+  target: ModelLocation;
   /**
-   * The target model: a Hugging Face repository (`owner/name`, `owner/name@revision`), the URL of a folder in that layout
-   * (config.json, tokenizer.json, model.safetensors or its shards), or of a `.gguf` file. Paths begin with `./` or `/`.
-   */
-  target: string;
-  /**
-   * The draft model, named like the target, whose vocabulary it must share; or `{ method: 'ngram' }` to look drafts up
+   * The draft model, given like the target, whose vocabulary it must share; or `{ method: 'ngram' }` to look drafts up
    * in the text so far, without a model; null (the default) for plain decoding.
    */
-  draft?: string | NgramDraft | null;
+  draft?: ModelLocation | NgramDraft | null;
   /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
   contextLength?: number;
   /**
@@ -52,7 +64,7 @@ export type EngineOptions = {
    * the page's own. Where there is no storage (Node, some private windows) nothing is kept.
    */
   cache?: boolean;
-  /** Label `model_name` of the metrics. Default: the last path segment of `target`. */
+  /** Label `model_name` of the metrics. Default: the name of the target's repository, folder or file. */
   modelName?: string;
   /** Prefix of the metric names. Default `foretoken:`; `sglang:` lets existing SGLang dashboards work unchanged. */
   metricsPrefix?: string;
@@ -250,6 +262,7 @@ export type GenerateRun = AsyncIterable<Round> & {
 
 /** A loaded model, as far as a page wants to know. */
 export type ModelInfo = {
+  /** Of the folder or the GGUF file; the name alone where it is no URL. */
   url: string;
   architecture: string;
   parameterCount: number;

@@ -115,8 +115,9 @@ export function fakeEngine(log: EngineLog) {
       options.onProgress?.({ model: 'target', loadedBytes, totalBytes: 300 });
       await macrotask();
     }
-    if (options.target.includes('missing')) throw new ModelFetchError(`Expected ${options.target}, got 404.`);
-    if (options.target.includes('forever')) {
+    const target = String(options.target);
+    if (target.includes('missing')) throw new ModelFetchError(`Expected ${target}, got 404.`);
+    if (target.includes('forever')) {
       await new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(options.signal?.reason)));
     }
     let turn: Promise<void> = Promise.resolve();
