@@ -1,8 +1,10 @@
-// matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y) for up to 8 rows; each weight word is loaded once for all of them.
+// matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for up to 8 rows; each weight
+//   word is loaded once for all of them, and each input vector once for two outputs.
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (M, K) f32
-// Out: output (M, N) f32
-// Dispatch: ceil(N / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment.
-//   Overrides: FORMAT (0: f16, 1: q8, 2: q4), ROWS (M, 1..8). Needs: nothing optional.
+// Out: output (M, N) f32; with an activation (M, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
+// Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment, and
+//   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
+//   ROWS (most M: 1, 2, 4, 8). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
@@ -15,6 +17,7 @@ struct Params {
   segmentWords: u32,
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
+  activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,17 +28,32 @@ struct Params {
 @group(0) @binding(5) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
-var<workgroup> partial: array<f32, ROWS * 64u>;  // (M, lanes)
+var<workgroup> partial: array<vec2<f32>, ROWS * 64u>;  // (M, lanes)
 
-// Four products in ascending k onto a running sum.
-fn accumulate(sum: f32, m: u32, k4: u32, w: vec4<f32>) -> f32 {
+// Four products in ascending k onto the running sums of two outputs.
+fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: vec4<f32>, b: vec4<f32>) -> vec2<f32> {
   let x = input[m * params.inputVectors + k4];
   var acc = sum;
-  acc = acc + w.x * x.x;
-  acc = acc + w.y * x.y;
-  acc = acc + w.z * x.z;
-  acc = acc + w.w * x.w;
+  acc = acc + vec2(a.x, b.x) * x.x;
+  acc = acc + vec2(a.y, b.y) * x.y;
+  acc = acc + vec2(a.z, b.z) * x.z;
+  acc = acc + vec2(a.w, b.w) * x.w;
   return acc;
+}
+
+fn product(sum: f32, n: u32) -> f32 {
+  if (params.hasBias == 1u) {
+    return sum + bias[n];
+  }
+  return sum;
+}
+
+fn store(m: u32, n: u32, sum: f32) {
+  if (n < params.outputSize) {
+    var total = product(sum, n);
+    if (params.addOutput == 1u) { total = output[m * params.outputSize + n] + total; }
+    output[m * params.outputSize + n] = total;
+  }
 }
 
 @compute @workgroup_size(64)
@@ -45,41 +63,57 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let rowsPerGroup = 64u / params.segments;
+  let isGated = params.activation != ACTIVATION_NONE;
+  let half = params.outputSize / 2u;
   let group = id.x + id.y * counts.x;
-  if (rows.rowCount == 0u || group * rowsPerGroup >= params.outputSize) {
+  // First output of the workgroup, how many there are, and from each to its second one.
+  let first = group * rowsPerGroup * select(2u, 1u, isGated);
+  let outputs = select(params.outputSize, half, isGated);
+  let distance = select(rowsPerGroup, half, isGated);
+  if (rows.rowCount == 0u || first >= outputs) {
     return;
   }
-  // Rows that a lookup left empty cost a branch that all lanes take alike.
+  // Rows that this pass has not, or that a lookup left empty, cost a branch that all lanes take alike.
   let rowCount = rows.rowCount;
   let segment = lane % params.segments;
   let lastVector = params.inputVectors - 1u;
+  // Lanes beyond the last output repeat it, and store nothing.
+  let nA = min(first + lane / params.segments, params.outputSize - 1u);
+  let nB = min(nA + distance, params.outputSize - 1u);
+  var indexA = packed_row(nA, params.segments, params.segmentWords) + segment;
+  var indexB = packed_row(nB, params.segments, params.segmentWords) + segment;
+  var firstVector = segment * word_vectors();
   // Named sums: an indexed local array would spill to memory.
-  var sum0 = 0.0;
-  var sum1 = 0.0;
-  var sum2 = 0.0;
-  var sum3 = 0.0;
-  var sum4 = 0.0;
-  var sum5 = 0.0;
-  var sum6 = 0.0;
-  var sum7 = 0.0;
+  var sum0 = vec2(0.0);
+  var sum1 = vec2(0.0);
+  var sum2 = vec2(0.0);
+  var sum3 = vec2(0.0);
+  var sum4 = vec2(0.0);
+  var sum5 = vec2(0.0);
+  var sum6 = vec2(0.0);
+  var sum7 = vec2(0.0);
   for (var step = 0u; step < params.segmentWords; step += 1u) {
-    let index = (group * params.segmentWords + step) * 64u + lane;
-    let packed = weight[index];
-    let scale = word_scale(index);
-    let first = (segment * params.segmentWords + step) * word_vectors();
+    let packedA = weight[indexA];
+    let packedB = weight[indexB];
+    let scaleA = word_scale(indexA);
+    let scaleB = word_scale(indexB);
     for (var v = 0u; v < word_vectors(); v += 1u) {
-      let w = weight_vector(packed, scale, v);
+      let a = weight_vector(packedA, scaleA, v);
+      let b = weight_vector(packedB, scaleB, v);
       // The padding behind K holds zero weights, so any input of the row may stand there.
-      let k4 = min(first + v, lastVector);
-      sum0 = accumulate(sum0, 0u, k4, w);
-      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, 1u, k4, w); }
-      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, 2u, k4, w); }
-      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, 3u, k4, w); }
-      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, 4u, k4, w); }
-      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, 5u, k4, w); }
-      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, 6u, k4, w); }
-      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, 7u, k4, w); }
+      let k4 = min(firstVector + v, lastVector);
+      sum0 = accumulate(sum0, 0u, k4, a, b);
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, 1u, k4, a, b); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, 2u, k4, a, b); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, 3u, k4, a, b); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, 4u, k4, a, b); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, 5u, k4, a, b); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, 6u, k4, a, b); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, 7u, k4, a, b); }
     }
+    indexA += 64u;
+    indexB += 64u;
+    firstVector += params.segments * word_vectors();
   }
   partial[lane] = sum0;
   if (ROWS > 1u) { partial[64u + lane] = sum1; }
@@ -90,18 +124,19 @@ fn main(
   if (ROWS > 6u) { partial[384u + lane] = sum6; }
   if (ROWS > 7u) { partial[448u + lane] = sum7; }
   workgroupBarrier();
-  for (var o = lane; o < rowsPerGroup * ROWS; o += 64u) {
+  for (var o = lane; o < rowsPerGroup * min(ROWS, rowCount); o += 64u) {
     let m = o / rowsPerGroup;
     let r = o % rowsPerGroup;
-    let n = group * rowsPerGroup + r;
-    if (n < params.outputSize) {
-      var total = 0.0;
-      for (var s = 0u; s < params.segments; s += 1u) {
-        total = total + partial[m * 64u + r * params.segments + s];
-      }
-      if (params.hasBias == 1u) { total = total + bias[n]; }
-      if (params.addOutput == 1u) { total = output[m * params.outputSize + n] + total; }
-      output[m * params.outputSize + n] = total;
+    let n = first + r;
+    var total = vec2(0.0);
+    for (var s = 0u; s < params.segments; s += 1u) {
+      total = total + partial[m * 64u + r * params.segments + s];
+    }
+    if (!isGated) {
+      store(m, n, total.x);
+      store(m, n + distance, total.y);
+    } else if (n < half) {
+      output[m * half + n] = activate(params.activation, product(total.x, n)) * product(total.y, n + half);
     }
   }
 }

@@ -1,8 +1,9 @@
-// matmul_tile.wgsl: y = x · Wᵀ (+ bias) (+ y) for many rows (prefill): a tile of 32 rows × 32 outputs per workgroup.
+// matmul_tile.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for many rows (prefill): a
+//   tile of 32 rows × 32 rows of the weight per workgroup.
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (T, K) f32
-// Out: output (T, N) f32
-// Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 outputs. Overrides: FORMAT
-//   (0: f16, 1: q8, 2: q4). Needs: nothing optional.
+// Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
+// Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
+//   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
@@ -14,6 +15,7 @@ struct Params {
   segmentWords: u32,
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
+  activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,34 +31,46 @@ const STEP_VECTORS = 8u;  // vectors per output and step: 32 k
 var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs)
 var<workgroup> inputTile: array<f32, 1024>;   // (32 k, 32 rows)
 
-// Weight words [firstWord, firstWord + words) of the tile's outputs, and the matching inputs of its rows.
-fn load_tiles(lane: u32, firstRow: u32, firstOutput: u32, firstWord: u32, words: u32) {
+// Row of the weight that a column of the tile multiplies with. With an activation 2 gates and their 2 ups take turns.
+fn weight_row(tileX: u32, column: u32) -> u32 {
+  if (params.activation == ACTIVATION_NONE) {
+    return tileX * TILE + column;
+  }
+  let n = tileX * (TILE / 2u) + (column / 4u) * 2u + column % 2u;
+  return select(n, n + params.outputSize / 2u, column % 4u >= 2u);
+}
+
+// Words [step, step + words) of a segment for the tile's columns, and the matching inputs of its rows.
+fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, words: u32) {
   for (var i = lane; i < TILE * words; i += 64u) {
-    let n = i % TILE;
+    let column = i % TILE;
     let word = i / TILE;
+    let n = weight_row(tileX, column);
     var packed = vec4(0u);
     var scale = 0.0;
-    if (firstOutput + n < params.outputSize) {
-      let index = packed_word(firstOutput + n, firstWord + word, params.segments, params.segmentWords);
+    if (n < params.outputSize) {
+      let index = packed_row(n, params.segments, params.segmentWords) + (step + word) * 64u + segment;
       packed = weight[index];
       scale = word_scale(index);
     }
     for (var v = 0u; v < word_vectors(); v += 1u) {
       let w = weight_vector(packed, scale, v);
       let k = (word * word_vectors() + v) * 4u;
-      weightTile[(k + 0u) * TILE + n] = w.x;
-      weightTile[(k + 1u) * TILE + n] = w.y;
-      weightTile[(k + 2u) * TILE + n] = w.z;
-      weightTile[(k + 3u) * TILE + n] = w.w;
+      weightTile[(k + 0u) * TILE + column] = w.x;
+      weightTile[(k + 1u) * TILE + column] = w.y;
+      weightTile[(k + 2u) * TILE + column] = w.z;
+      weightTile[(k + 3u) * TILE + column] = w.w;
     }
   }
   let vectors = words * word_vectors();
   for (var i = lane; i < TILE * vectors; i += 64u) {
     let t = i / vectors;
     let vector = i % vectors;
+    let word = (step + vector / word_vectors()) * params.segments + segment;
+    let k4 = word * word_vectors() + vector % word_vectors();
     var x = vec4(0.0);
     if (firstRow + t < rows.rowCount) {
-      x = input[(firstRow + t) * params.inputVectors + min(firstWord * word_vectors() + vector, params.inputVectors - 1u)];
+      x = input[(firstRow + t) * params.inputVectors + min(k4, params.inputVectors - 1u)];
     }
     inputTile[(vector * 4u + 0u) * TILE + t] = x.x;
     inputTile[(vector * 4u + 1u) * TILE + t] = x.y;
@@ -65,33 +79,54 @@ fn load_tiles(lane: u32, firstRow: u32, firstOutput: u32, firstWord: u32, words:
   }
 }
 
-fn store(t: u32, n: u32, value: f32) {
-  if (t >= rows.rowCount || n >= params.outputSize) {
+fn product(sum: f32, n: u32) -> f32 {
+  if (params.hasBias == 1u) {
+    return sum + bias[n];
+  }
+  return sum;
+}
+
+fn store(t: u32, n: u32, sum: f32) {
+  if (n >= params.outputSize) {
     return;
   }
-  var total = value;
-  if (params.hasBias == 1u) { total = total + bias[n]; }
+  var total = product(sum, n);
   if (params.addOutput == 1u) { total = output[t * params.outputSize + n] + total; }
   output[t * params.outputSize + n] = total;
 }
 
-fn store4(t: u32, n: u32, values: vec4<f32>) {
-  store(t, n, values.x);
-  store(t, n + 1u, values.y);
-  store(t, n + 2u, values.z);
-  store(t, n + 3u, values.w);
+fn store_gated(t: u32, n: u32, gate: f32, up: f32) {
+  let half = params.outputSize / 2u;
+  if (n < half) {
+    output[t * half + n] = activate(params.activation, product(gate, n)) * product(up, n + half);
+  }
+}
+
+// The lane's four products of one row. Loops, here and where it is called: sixteen stores written out compile slowly.
+fn store4(t: u32, n: u32, sums: vec4<f32>) {
+  if (t >= rows.rowCount) {
+    return;
+  }
+  if (params.activation != ACTIVATION_NONE) {
+    for (var i = 0u; i < 2u; i += 1u) {
+      store_gated(t, n + i, sums[i], sums[i + 2u]);
+    }
+    return;
+  }
+  for (var i = 0u; i < 4u; i += 1u) {
+    store(t, n + i, sums[i]);
+  }
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let firstRow = group.y * TILE;
-  let firstOutput = group.x * TILE;
   if (firstRow >= rows.rowCount) {
     return;
   }
-  let outputs = (lane % 8u) * 4u;
+  let columns = (lane % 8u) * 4u;
   let tileRows = (lane / 8u) * 4u;
-  // A vector per row, over four outputs.
+  // A vector per row, over four columns.
   var total0 = vec4(0.0);
   var total1 = vec4(0.0);
   var total2 = vec4(0.0);
@@ -104,10 +139,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let stepWords = STEP_VECTORS / word_vectors();
     for (var step = 0u; step < params.segmentWords; step += stepWords) {
       let words = min(stepWords, params.segmentWords - step);
-      load_tiles(lane, firstRow, firstOutput, segment * params.segmentWords + step, words);
+      load_tiles(lane, firstRow, group.x, segment, step, words);
       workgroupBarrier();
       for (var k = 0u; k < words * word_vectors() * 4u; k += 1u) {
-        let w = k * TILE + outputs;
+        let w = k * TILE + columns;
         let x = k * TILE + tileRows;
         let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
         sum0 = sum0 + weights * inputTile[x];
@@ -122,8 +157,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total2 = total2 + sum2;
     total3 = total3 + sum3;
   }
-  store4(firstRow + tileRows, firstOutput + outputs, total0);
-  store4(firstRow + tileRows + 1u, firstOutput + outputs, total1);
-  store4(firstRow + tileRows + 2u, firstOutput + outputs, total2);
-  store4(firstRow + tileRows + 3u, firstOutput + outputs, total3);
+  let n = weight_row(group.x, columns);
+  for (var i = 0u; i < 4u; i += 1u) {
+    let upper = select(total0, total1, i == 1u);
+    let lower = select(total2, total3, i == 3u);
+    store4(firstRow + tileRows + i, n, select(upper, lower, i >= 2u));
+  }
 }

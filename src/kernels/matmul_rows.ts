@@ -1,3 +1,4 @@
+import activateCode from '../../shaders/lib/activate.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
@@ -9,7 +10,7 @@ import { formatCodes, type PackedMatrix, workgroupSize } from './packed.ts';
 
 export const matmulRows: Kernel = {
   name: 'matmul_rows',
-  code: rowsCode + packedCode + unpackCode + matmulRowsCode,
+  code: rowsCode + packedCode + unpackCode + activateCode + matmulRowsCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -27,50 +28,64 @@ export const matmulRows: Kernel = {
     { name: 'segmentWords', type: 'u32' },
     { name: 'hasBias', type: 'u32' },
     { name: 'addOutput', type: 'u32' },
+    { name: 'activation', type: 'u32' },
   ],
 };
 
 /** Most rows that share one load of the weights; also the most rows of a verify pass (k ≤ 7). */
 export const maxRows = 8;
+/** The pipelines: each serves the passes with fewer rows down to the one before it, by branches that all lanes take alike. */
+export const rowVariants = [1, 2, 4, 8] as const;
 
 export type MatmulBuffers = { rows: GPUBuffer; bias: GPUBuffer; input: GPUBuffer; output: GPUBuffer };
-export type MatmulOptions = { hasBias: boolean; addOutput: boolean };
+export type MatmulOptions = {
+  hasBias: boolean;
+  addOutput: boolean;
+  /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
+  activation?: Activation | null;
+};
+export type Activation = Exclude<keyof typeof activations, 'none'>;
 
-/** Bias and residual are no variants of their own: fewer pipelines to compile, and one to hold against another. */
-export function matmulParams(gpu: Gpu, weight: PackedMatrix, { hasBias, addOutput }: MatmulOptions): GPUBuffer {
-  const { outputSize, inputSize, segments, segmentWords } = weight;
-  const fields = [outputSize, inputSize / 4, segments, segmentWords, Number(hasBias), Number(addOutput)];
-  return createParams(gpu, 'matmul params', fields);
+const activations = { none: 0, silu: 1, gelu_tanh: 2 } as const;
+
+/** Bias, residual and activation are no variants of their own: fewer pipelines to compile, one to hold against another. */
+export function matmulParams(
+  gpu: Gpu,
+  { outputSize, inputSize, segments, segmentWords }: PackedMatrix,
+  { hasBias, addOutput, activation }: MatmulOptions,
+): GPUBuffer {
+  const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none']];
+  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags]);
 }
 
 /**
- * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output), M = 1..8; one pipeline per M.
+ * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output), M = 1..8.
  * `paddedRows`: one pipeline of 8 rows serves every M, for devices on which the variants differ in rounding.
  */
 export async function matmulRowsStep(
   gpu: Gpu,
   weight: PackedMatrix,
   buffers: MatmulBuffers,
-  { hasBias, addOutput, paddedRows }: MatmulOptions & { paddedRows: boolean },
+  { paddedRows, ...options }: MatmulOptions & { paddedRows: boolean },
 ): Promise<Step> {
   const pipelines = await Promise.all(
-    Array.from({ length: maxRows }, (_, i) =>
-      createPipeline(gpu, matmulRows, {
-        FORMAT: formatCodes[weight.format],
-        ROWS: paddedRows ? maxRows : i + 1,
-      }),
-    ),
+    (paddedRows ? [maxRows] : rowVariants).map(async (rows) => {
+      const pipeline = await createPipeline(gpu, matmulRows, { FORMAT: formatCodes[weight.format], ROWS: rows });
+      return { rows, pipeline };
+    }),
   );
-  const grid = foldedGrid(Math.ceil(weight.outputSize / (workgroupSize / weight.segments)));
+  const pipelineOf = Array.from({ length: maxRows }, (_, i) => pipelines.find(({ rows }) => rows > i)?.pipeline);
+  const outputs = Math.ceil(weight.outputSize / 2); // two a lane, a gate and its up where there is an activation
+  const grid = foldedGrid(Math.ceil(outputs / (workgroupSize / weight.segments)));
   return {
     label: 'matmul_rows',
     bindGroup: createBindGroup(gpu, matmulRows, {
-      params: matmulParams(gpu, weight, { hasBias, addOutput }),
+      params: matmulParams(gpu, weight, options),
       weight: weight.buffer,
       scales: weight.scales,
       ...buffers,
     }),
-    pipeline: (shape) => pipelines[shape.rows - 1] as GPUComputePipeline,
+    pipeline: (shape) => pipelineOf[shape.rows - 1] as GPUComputePipeline,
     grid: () => grid,
   };
 }

@@ -1,3 +1,4 @@
+import activateCode from '../../shaders/lib/activate.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
@@ -9,7 +10,7 @@ import { formatCodes, type PackedMatrix } from './packed.ts';
 
 export const matmulTile: Kernel = {
   name: 'matmul_tile',
-  code: rowsCode + packedCode + unpackCode + matmulTileCode,
+  code: rowsCode + packedCode + unpackCode + activateCode + matmulTileCode,
   bindings: matmulRows.bindings,
   overrides: ['FORMAT'],
   params: matmulRows.params,
@@ -17,20 +18,18 @@ export const matmulTile: Kernel = {
 
 const tile = 32;
 
-/** output (T, N) = input (T, K) · weightᵀ (+ bias) (+ output) for any T, in tiles of 32 × 32. */
+/** As matmulRowsStep for any T, in tiles of 32 × 32. */
 export async function matmulTileStep(
   gpu: Gpu,
   weight: PackedMatrix,
   buffers: MatmulBuffers,
-  { hasBias, addOutput }: MatmulOptions,
+  options: MatmulOptions,
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, matmulTile, {
-    FORMAT: formatCodes[weight.format],
-  });
+  const pipeline = await createPipeline(gpu, matmulTile, { FORMAT: formatCodes[weight.format] });
   return {
     label: 'matmul_tile',
     bindGroup: createBindGroup(gpu, matmulTile, {
-      params: matmulParams(gpu, weight, { hasBias, addOutput }),
+      params: matmulParams(gpu, weight, options),
       weight: weight.buffer,
       scales: weight.scales,
       ...buffers,

@@ -7,8 +7,9 @@ export type WeightFormat = 'f16' | 'q8' | 'q4';
 export const formatCodes = { f16: 0, q8: 1, q4: 2 } as const satisfies Record<WeightFormat, number>;
 
 /**
- * A weight matrix (N, K) on the GPU, packed as `shaders/lib/packed.wgsl` describes. Each row is cut into `segments` runs
- * of `segmentWords` 16-byte words, zero-padded; a row's product is summed per segment, in ascending k.
+ * A weight matrix (N, K) on the GPU, packed as `shaders/lib/packed.wgsl` describes. The 16-byte words of a row are dealt
+ * out to `segments` lanes by turns, `segmentWords` to each, zero-padded; a row's product is summed per segment, in
+ * ascending k.
  */
 export type PackedMatrix = {
   buffer: GPUBuffer;
@@ -30,8 +31,8 @@ export const workgroupSize = 64;
 const fewestWords = { f16: 8, q8: 4, q4: 2 } as const;
 
 /**
- * How a row of K values is cut. More segments keep more lanes busy on one row; a cut that would pad by more than an
- * eighth, or leave a lane too few words, is not worth it. The cut fixes the order of summation, so it depends on K and
+ * Among how many lanes a row of K values is dealt out. More segments keep more lanes busy on one row; a number that would
+ * pad by more than an eighth, or leave a lane too few words, is not worth it. It fixes the order of summation, so it depends on K and
  * the format alone, never on the device.
  */
 export function segmentsOf(inputSize: number, format: WeightFormat): { segments: number; segmentWords: number } {

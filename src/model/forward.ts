@@ -4,8 +4,7 @@ import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { attentionStep, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
-import { gluStep } from '../kernels/glu.ts';
-import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
+import { type Activation, matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { rmsNormStep } from '../kernels/rms_norm.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
@@ -72,7 +71,6 @@ export async function createForward(
   const query = f32('query', rowCapacity, queryWidth);
   const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
   const attended = f32('attended', rowCapacity, queryWidth);
-  const gateUp = f32('gate and up', rowCapacity, 2 * ffnSize);
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const outputHidden = f32('output hidden', maxRows, hiddenSize);
   const logits = f32('logits', maxRows, vocabSize);
@@ -87,9 +85,15 @@ export async function createForward(
   const both = async (step: Promise<Step>): Promise<Both> => ({ few: await step, tile: await step });
   const norm = (weight: GPUBuffer, input: GPUBuffer, output: GPUBuffer, addOutput = false) =>
     both(rmsNormStep(gpu, { rows, input, weight, output }, { hiddenSize, epsilon: rmsNormEps, addOutput }));
-  const matmul = async (linear: Linear, input: GPUBuffer, output: GPUBuffer, addOutput = false): Promise<Both> => {
+  type Epilogue = { addOutput?: boolean; activation?: Activation };
+  const matmul = async (
+    linear: Linear,
+    input: GPUBuffer,
+    output: GPUBuffer,
+    { addOutput = false, activation }: Epilogue = {},
+  ): Promise<Both> => {
     const buffers = { rows, bias: linear.bias ?? noBias, input, output };
-    const options = { hasBias: linear.bias !== null, addOutput };
+    const options = { hasBias: linear.bias !== null, addOutput, activation: activation ?? null };
     const [few, tile] = await Promise.all([
       matmulRowsStep(gpu, linear.weight, buffers, { ...options, paddedRows }),
       matmulTileStep(gpu, linear.weight, buffers, options),
@@ -103,7 +107,7 @@ export async function createForward(
   /** A block's last matmul, added to the residual stream, normalised first where the model does. */
   const leave = (linear: Linear, input: GPUBuffer, weight: GPUBuffer | null): Promise<Both>[] =>
     weight === null || projected === null
-      ? [matmul(linear, input, hidden, true)]
+      ? [matmul(linear, input, hidden, { addOutput: true })]
       : [matmul(linear, input, projected), norm(weight, projected, hidden, true)];
 
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
@@ -126,8 +130,7 @@ export async function createForward(
       both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm),
       ...ffnInput.steps,
-      matmul(layer.gateUp, ffnInput.input, gateUp),
-      both(gluStep(gpu, { rows, gateUp, output: ffn }, { ffnSize, activation: config.activation })),
+      matmul(layer.gateUp, ffnInput.input, ffn, { activation: config.activation }),
       ...leave(layer.down, ffn, layer.ffnOutputNorm),
     ];
   });

@@ -3,7 +3,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
-import { matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
+import { matmulRowsStep, maxRows, rowVariants } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { createPacker } from '../kernels/pack.ts';
 import type { WeightFormat } from '../kernels/packed.ts';
@@ -12,10 +12,11 @@ import { rowsSize } from '../kernels/rows.ts';
 /** Rows of the tiled pass under test. */
 const tileRows = 32;
 const outputSize = 96;
-const options = { hasBias: true, addOutput: false };
+const plain = { hasBias: true, addOutput: false };
+const gated = { ...plain, activation: 'silu' } as const;
 
 /**
- * Do the matmul variants give a row the same bits on this device, for M = 1..8 and in the tile? The order of summation
+ * Do the matmul variants give a row the same bits on this device, in each few-rows pipeline and in the tile? The order of summation
  * is the same, but a compiler may contract or reassociate one variant and not another (WGSL allows it). All other
  * kernels run one pipeline for every pass, so a row's bits cannot depend on it there.
  * @returns the names of the variants that differ from the 8-row kernel; empty when all agree.
@@ -38,7 +39,7 @@ export async function findRowMismatches(
     const bias = keep(createStorageFrom(gpu, 'self-test bias', Float32Array.from({ length: outputSize }, noise)));
     const outputBytes = tileRows * outputSize * 4;
     const tested = new Set<string>();
-    for (const { inputSize, format } of matrices) {
+    for (const [index, { inputSize, format }] of matrices.entries()) {
       const what = `${format} K=${inputSize}`;
       if (tested.has(what)) continue;
       tested.add(what);
@@ -65,19 +66,21 @@ export async function findRowMismatches(
         }
       };
       const buffersWith = (output: GPUBuffer) => ({ rows, bias, input, output });
-      const few = (paddedRows: boolean) => (output: GPUBuffer) =>
-        matmulRowsStep(gpu, weight, buffersWith(output), { ...options, paddedRows });
-      const reference = await run(few(true), maxRows);
-      const compare = (name: string, words: Uint32Array, rowCount: number) => {
-        const count = rowCount * outputSize;
-        if (words.subarray(0, count).some((word, i) => word !== reference[i])) mismatches.push(`${name} ${what}`);
-      };
-      for (let m = 1; m <= maxRows; m++) compare(`M=${m}`, await run(few(false), m), m);
-      compare(
-        'tile',
-        await run((output) => matmulTileStep(gpu, weight, buffersWith(output), options), tileRows),
-        maxRows,
-      );
+      // What is done with a sum does not depend on K: the gated form is compared once for each format.
+      const isFirst = !matrices.slice(0, index).some((other) => other.format === format);
+      for (const options of isFirst ? [plain, gated] : [plain]) {
+        const few = (paddedRows: boolean) => (output: GPUBuffer) =>
+          matmulRowsStep(gpu, weight, buffersWith(output), { ...options, paddedRows });
+        const tile = (output: GPUBuffer) => matmulTileStep(gpu, weight, buffersWith(output), options);
+        const reference = await run(few(true), maxRows);
+        const compare = (name: string, words: Uint32Array, rowCount: number) => {
+          const count = (rowCount * outputSize) / (options === gated ? 2 : 1);
+          if (words.subarray(0, count).every((word, i) => word === reference[i])) return;
+          mismatches.push(`${name} ${what}${options === gated ? ' gated' : ''}`);
+        };
+        for (const m of rowVariants) compare(`M=${m}`, await run(few(false), m), m);
+        compare('tile', await run(tile, tileRows), maxRows);
+      }
     }
   } finally {
     for (const buffer of made) destroyBuffer(gpu, buffer);

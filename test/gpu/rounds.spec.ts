@@ -59,6 +59,14 @@ beforeAll(async () => {
   );
 });
 
+it('a layer is nine dispatches, a pass those of its layers and three beside them', () => {
+  // norm, q+k+v, rope and cache, attention, its fold, output, norm, gate+up, down
+  const { target, draft } = engine.info;
+  expect([target.dispatchesPerLayer, draft?.dispatchesPerLayer]).toEqual([9, 9]);
+  // Embedding, final norm and head.
+  expect(target.dispatchesPerPass).toBe(9 * target.layerCount + 3);
+});
+
 const seeded = { temperature: 1, topP: 0.9, seed: 7, repetitionPenalty: 1.1, logitBias: { 9: 1 } };
 
 it.each<[string, number, GenerateOptions]>([

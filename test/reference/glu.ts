@@ -1,4 +1,7 @@
-/** Float64 twin of shaders/glu.wgsl: activation(gate) · up. silu(x) = x / (1 + e^−x); gelu in its tanh form. */
+/**
+ * Float64 twin of what shaders/matmul_rows.wgsl and shaders/matmul_tile.wgsl make of gate and up: activation(gate) · up.
+ * silu(x) = x / (1 + e^−x); gelu in its tanh form.
+ */
 export function glu(
   gateUp: Float64Array, // (T, 2 · ffnSize): a row holds all of gate, then all of up
   ffnSize: number,

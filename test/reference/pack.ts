@@ -46,9 +46,8 @@ export function readPacked(
   const valuesPerWord = 8 << formatCodes[format];
   const rowsPerGroup = 64 / segments;
   const word = Math.floor(k / valuesPerWord);
-  const segment = Math.floor(word / segmentWords);
-  const lane = (n % rowsPerGroup) * segments + segment;
-  const index = (Math.floor(n / rowsPerGroup) * segmentWords + (word % segmentWords)) * 64 + lane;
+  const lane = (n % rowsPerGroup) * segments + (word % segments);
+  const index = (Math.floor(n / rowsPerGroup) * segmentWords + Math.floor(word / segments)) * 64 + lane;
   const bits = (size: number) => {
     const first = (k % valuesPerWord) * size;
     return (words[index * 4 + Math.floor(first / 32)]! >>> (first % 32)) & (2 ** size - 1);

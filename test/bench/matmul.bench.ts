@@ -1,0 +1,124 @@
+/** The few-rows matmul: time by rows against its fastest single row, and the bytes of weights it moves. */
+import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
+import type { Gpu } from '../../src/gpu/device.ts';
+import { encodeStep } from '../../src/gpu/kernel.ts';
+import { readBuffer } from '../../src/gpu/readback.ts';
+import { submitPass } from '../../src/gpu/submit.ts';
+import { matmulRowsStep, maxRows } from '../../src/kernels/matmul_rows.ts';
+import { createPacker } from '../../src/kernels/pack.ts';
+import { packedWords, type WeightFormat } from '../../src/kernels/packed.ts';
+import { rowsSize } from '../../src/kernels/rows.ts';
+import { decodeFloat16 } from '../reference/float_formats.ts';
+import { matmul } from '../reference/matmul.ts';
+import { quantise } from '../reference/pack.ts';
+import { createRandom } from '../reference/random.ts';
+import { type TimingOptions, timePasses } from './timing.ts';
+
+/** A matrix (N, K) of a model. */
+export type MatmulShape = { name: string; outputSize: number; inputSize: number };
+
+export type MatmulFigures = MatmulShape & {
+  format: WeightFormat;
+  /** [M − 1] */
+  ms: number[];
+  spread: number[];
+  /** [M − 1] = time of M rows / of one row, both from the fastest samples. */
+  v: number[];
+  /** Bytes of weights and scales / least time of one row. The same matrix again and again: caches may hold it. */
+  bytesPerSecond: number;
+};
+
+/** The layers of the embedded pair and of SmolLM2-1.7B. */
+export const benchedShapes: readonly MatmulShape[] = [
+  { name: 'stories-650k gate+up', outputSize: 768, inputSize: 128 },
+  { name: 'stories-3m qkv', outputSize: 512, inputSize: 256 },
+  { name: 'stories-3m gate+up', outputSize: 1280, inputSize: 256 },
+  { name: 'stories-3m down', outputSize: 256, inputSize: 640 },
+  { name: 'stories-3m head', outputSize: 2048, inputSize: 256 },
+  { name: 'SmolLM2-1.7B qkv', outputSize: 6144, inputSize: 2048 },
+  { name: 'SmolLM2-1.7B o', outputSize: 2048, inputSize: 2048 },
+  { name: 'SmolLM2-1.7B gate+up', outputSize: 16384, inputSize: 2048 },
+  { name: 'SmolLM2-1.7B down', outputSize: 2048, inputSize: 8192 },
+];
+
+/** Outputs held against the twin at each end of the matrix. */
+const checkedOutputs = 64;
+
+/** @throws Error, and so without a time, where an output differs from the twin. */
+export async function benchMatmul(
+  gpu: Gpu,
+  shape: MatmulShape,
+  format: WeightFormat,
+  timing: TimingOptions,
+): Promise<MatmulFigures> {
+  const { name, outputSize, inputSize } = shape;
+  const random = createRandom(outputSize + inputSize);
+  const bits = Uint16Array.from({ length: outputSize * inputSize }, () => {
+    const word = random.integer(2 ** 16);
+    return (word & 0x8000) | ((word & 0x7fff) % 0x3800); // below 0.5 in magnitude
+  });
+  const packer = createPacker(gpu, 1);
+  const stored = { name, dtype: 'F16' as const, data: new Uint8Array(bits.buffer) };
+  const weight = await packer.pack(name, [stored], inputSize, format);
+  await packer.finish();
+  const input = Float32Array.from({ length: maxRows * inputSize }, () => random.normal());
+  const buffers = {
+    bias: createStorage(gpu, 'bench bias', 16),
+    input: createStorageFrom(gpu, 'bench input', input),
+    output: createStorage(gpu, 'bench output', maxRows * outputSize * 4),
+  };
+  const rowCounts = Array.from({ length: maxRows }, (_, i) => i + 1);
+  const rowBuffers = rowCounts.map((rows) =>
+    createStorageFrom(
+      gpu,
+      'bench rows',
+      Uint32Array.from({ length: rowsSize(maxRows) / 4 }, (_, i) => (i === 0 ? rows : 0)),
+    ),
+  );
+  try {
+    const options = { hasBias: false, addOutput: false, paddedRows: false };
+    const kinds = await Promise.all(
+      rowBuffers.map(async (rowBuffer, i) => {
+        const step = await matmulRowsStep(gpu, weight, { ...buffers, rows: rowBuffer }, options);
+        return (pass: GPUComputePassEncoder) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
+      }),
+    );
+    for (const [i, kind] of kinds.entries()) {
+      const rows = i + 1;
+      submitPass(gpu, 'bench check', kind);
+      const output = new Float32Array(await readBuffer(gpu, buffers.output));
+      for (const first of [0, Math.max(0, outputSize - checkedOutputs)]) {
+        const count = Math.min(checkedOutputs, outputSize);
+        const values = Float64Array.from(bits.subarray(first * inputSize, (first + count) * inputSize), decodeFloat16);
+        const twinShape = { rows, inputSize, outputSize: count };
+        const twin = matmul(
+          Float64Array.from(input.subarray(0, rows * inputSize)),
+          quantise(values, inputSize, format),
+          twinShape,
+        );
+        const largest = Math.max(...twin.map(Math.abs));
+        twin.forEach((expected, i) => {
+          const got = output[Math.floor(i / count) * outputSize + first + (i % count)] as number;
+          if (Math.abs(got - expected) <= 1e-5 * largest) return;
+          throw new Error(
+            `${name} ${format}, ${rows} rows: expected ${expected}, got ${got}. No time is worth printing.`,
+          );
+        });
+      }
+    }
+    const timings = await timePasses(gpu, kinds, timing);
+    const least = timings.map((one) => one.leastMs);
+    const bytes = packedWords(weight, format) * (format === 'f16' ? 16 : 18);
+    return {
+      ...shape,
+      format,
+      ms: timings.map((one) => one.ms),
+      spread: timings.map((one) => one.spread),
+      v: least.map((time) => time / (least[0] as number)),
+      bytesPerSecond: (1000 * bytes) / (least[0] as number),
+    };
+  } finally {
+    for (const buffer of [...Object.values(buffers), ...rowBuffers, weight.buffer, weight.scales])
+      destroyBuffer(gpu, buffer);
+  }
+}
