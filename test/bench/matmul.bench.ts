@@ -58,9 +58,10 @@ export async function benchMatmul(
     return (word & 0x8000) | ((word & 0x7fff) % 0x3800); // below 0.5 in magnitude
   });
   const packer = createPacker(gpu, 1);
-  const stored = { name, dtype: 'F16' as const, data: new Uint8Array(bits.buffer) };
-  const weight = await packer.pack(name, [stored], inputSize, format);
-  await packer.finish();
+  const weight = packer.create(name, outputSize, inputSize, format);
+  const data = new Uint8Array(bits.buffer);
+  await packer.write(weight, 0, { name, dtype: 'F16', rowCount: outputSize, data });
+  packer.close();
   const input = Float32Array.from({ length: maxRows * inputSize }, () => random.normal());
   const buffers = {
     bias: createStorage(gpu, 'bench bias', 16),
