@@ -129,16 +129,16 @@ async function decodeSequence(decoder: Decoder, request: DecodeRequest, events: 
   const feedsDraft = chosen > 0 && plan.draft !== null;
   startSequence(gpu, sequences, plan.slot, epoch, { ...request, targetFed, draftFed });
   events.onStart(targetFed);
-  const turn = createTurn(gpu);
-  if (feedsDraft) {
-    for (const chunk of prefillChunks(draftFed, fedLength, plan.target.rowCapacity)) {
-      await turn();
-      submitPass(gpu, 'draft prefill', (pass) => encodeDraftPrefill(pass, plan, chunk));
-    }
-    draftFed = fedLength;
-  }
-  let draftGap = Math.max(0, fedLength - 1 - draftFed);
   const chunks = prefillChunks(targetFed, fedLength, plan.target.rowCapacity);
+  const draftChunks = feedsDraft ? prefillChunks(draftFed, fedLength, plan.target.rowCapacity) : [];
+  const turn = createTurn(gpu, chunks.length + draftChunks.length);
+  for (const chunk of draftChunks) {
+    await turn();
+    if (events.isCancelled()) return;
+    submitPass(gpu, 'draft prefill', (pass) => encodeDraftPrefill(pass, plan, chunk));
+  }
+  if (feedsDraft) draftFed = fedLength;
+  let draftGap = Math.max(0, fedLength - 1 - draftFed);
   for (const [i, chunk] of chunks.entries()) {
     await turn();
     if (events.isCancelled()) return;
@@ -184,18 +184,18 @@ async function decodeSequence(decoder: Decoder, request: DecodeRequest, events: 
   }
 }
 
-/** Waits, where need be, until few enough chunks of a prompt are under way for another. */
-function createTurn(gpu: Gpu): () => Promise<void> {
+/** Waits, where need be, until few enough of a prompt's chunks are under way for another. */
+function createTurn(gpu: Gpu, chunkCount: number): () => Promise<void> {
   const underWay: Promise<void>[] = [];
-  let count = 0;
+  let isFirst = true;
   return async () => {
-    count += 1;
-    // A short prompt waits for nothing.
-    if (count > 1) {
+    if (chunkCount <= chunksInFlight) return;
+    if (!isFirst) {
       const done = gpuIdle(gpu);
       done.catch(() => {}); // a lost device shows at the next map
       underWay.push(done);
     }
+    isFirst = false;
     if (underWay.length >= chunksInFlight) await underWay.shift();
   };
 }
