@@ -27,12 +27,14 @@ export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
  * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
  */
 export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
-  const { extras, onProgress, signal, contextLength, cache, draft, ngram, ...rest } = parseEngineOptions(options, [
-    'worker',
-  ]);
+  const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, ...rest } = parseEngineOptions(
+    options,
+    ['worker'],
+  );
   const request: LoadRequest = {
     ...rest,
     ...(contextLength === null ? {} : { contextLength }),
+    ...(dtype === null ? {} : { dtype }),
     ...(cache === null ? {} : { cache }),
     target: resolveUrl(rest.target, 'target'),
     draft: toDraftOption({ draft: draft === null ? null : resolveUrl(draft, 'draft'), ngram }),

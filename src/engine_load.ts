@@ -3,6 +3,7 @@ import { closeGpu, type Gpu } from './gpu/device.ts';
 import { createStagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { maxRows } from './kernels/matmul_rows.ts';
+import type { PackedMatrix } from './kernels/packed.ts';
 import { allOrAbort } from './model/abort.ts';
 import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
 import { pagesFor } from './model/kv_cache.ts';
@@ -10,7 +11,7 @@ import { openPair, type Role, readWeights } from './model/load.ts';
 import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
-import { checkWeightLimits, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
+import { checkWeightLimits, matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { MAX_STOP_TOKENS } from './sampling_options.ts';
 import { measureCosts } from './speculative/costs.ts';
@@ -87,8 +88,9 @@ async function freedOnFailure<T>(
 /** Checks what can be told without the weights, uploads these, compiles, self-tests and warms up. */
 async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngineOptions): Promise<LoadedPair> {
   const files = draft === null ? [target] : [target, draft];
-  const formats = weightFormats[options.dtype];
-  for (const { url, config } of files) checkWeightLimits(gpu, url, config, formats);
+  for (const model of files) {
+    checkWeightLimits(gpu, model.url, model.config, weightFormats(model, options.dtype));
+  }
   const contextLength = contextLengthOf(files, options.contextLength);
   checkStopTokens(target);
   // Both at once. The first failure ends the other download.
@@ -97,14 +99,11 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
     files.map((model, i) => (signal: AbortSignal) => {
       const role: Role = i === 0 ? 'target' : 'draft';
       const rows = readWeights(model, role, { signal, ...(options.onProgress && { onProgress: options.onProgress }) });
-      return uploadWeights(gpu, role, model, rows, formats, signal);
+      return uploadWeights(gpu, role, model, rows, weightFormats(model, options.dtype), signal);
     }),
   );
   options.signal?.throwIfAborted();
-  const matrices = files.flatMap(({ config: { hiddenSize, headCount, headDim, ffnSize } }) => [
-    { inputSize: hiddenSize, format: formats.vocabulary },
-    ...[hiddenSize, headCount * headDim, ffnSize].map((inputSize) => ({ inputSize, format: formats.layers })),
-  ]);
+  const matrices = weights.flatMap(matricesOf);
   const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();
   const slots = options.maxRunningRequests;
@@ -162,7 +161,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       draft: models[1] ?? null,
       drafter,
       contextLength,
-      dtype: options.dtype,
+      dtype: options.dtype ?? commonFormat(matrices),
       roundsInFlight: options.roundsInFlight,
       maxRunningRequests: slots,
       dispatchesPerRound: dispatchesPerRound(first.plan),
@@ -186,6 +185,11 @@ async function warmUp(decoder: Decoder, draftLength: number, signal: AbortSignal
   };
   await decode(decoder, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
   decoder.fed = nothingFed;
+}
+
+function commonFormat(matrices: readonly PackedMatrix[]): EngineInfo['dtype'] {
+  const [format, ...others] = new Set(matrices.map((matrix) => matrix.format));
+  return format === undefined || others.length > 0 ? 'mixed' : format;
 }
 
 function contextLengthOf(files: readonly OpenedModel[], asked: number | null): number {

@@ -38,7 +38,8 @@ export type ParsedEngineOptions = ParsedDraft & {
   target: ParsedLocation;
   /** null: as the models and the default limit allow. */
   contextLength: number | null;
-  dtype: 'f16' | 'q8' | 'q4';
+  /** null: as the files have it. */
+  dtype: 'f16' | 'q8' | 'q4' | null;
   roundsInFlight: number;
   maxRunningRequests: number;
   /** null: files of other origins only. */
@@ -85,15 +86,10 @@ export function signalOption(options: GivenOptions): AbortSignal | null {
 const DTYPES = ['f16', 'q8', 'q4'] as const;
 
 function dtypeOption(options: GivenOptions): ParsedEngineOptions['dtype'] {
-  const given = options.get('dtype') ?? 'f16';
+  const given = options.get('dtype');
   const dtype = DTYPES.find((name) => name === given);
-  if (options.get('dtype') !== null && dtype !== undefined) return dtype;
-  throw expected(
-    'dtype',
-    "'f16', 'q8' or 'q4'",
-    options.get('dtype'),
-    'It is what the weights are stored as on the GPU.',
-  );
+  if (given === undefined || dtype !== undefined) return dtype ?? null;
+  throw expected('dtype', "'f16', 'q8' or 'q4'", given, 'It is what the weights are stored as on the GPU.');
 }
 
 /**

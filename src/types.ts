@@ -47,8 +47,9 @@ export type EngineOptions = {
   /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
   contextLength?: number;
   /**
-   * What the weights are stored as on the GPU, quantised while loading: `f16` (the default), `q8` (9 bits a weight) or
-   * `q4` (4.5 bits; embedding and head as `q8`). The text is that of the quantised target, exactly, for every draft.
+   * What the weights are stored as on the GPU, quantised while loading: `f16`, `q8` (9 bits a weight) or `q4` (4.5 bits;
+   * embedding and head as `q8`). Default: `f16`; of a GGUF file each tensor in its own precision (docs/models.md). The
+   * text is that of the quantised target, exactly, for every draft.
    */
   dtype?: 'f16' | 'q8' | 'q4';
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
@@ -302,7 +303,8 @@ export type EngineInfo = {
   /** What proposes drafts; null for plain decoding. */
   drafter: 'model' | 'ngram' | null;
   contextLength: number;
-  dtype: 'f16' | 'q8' | 'q4';
+  /** As given or, without the option, that of all matrices; `mixed` where a GGUF file has several. */
+  dtype: 'f16' | 'q8' | 'q4' | 'mixed';
   roundsInFlight: number;
   maxRunningRequests: number;
   /** [k] = compute dispatches of one round of k drafts: draft steps, target pass, accept. Only [0] without a draft model. */

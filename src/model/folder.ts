@@ -74,6 +74,7 @@ export async function openFolder(
     config,
     tokenizer: tokenizer ?? wrapTokenizer(tokenizerLike as TokenizerLike, config.vocabSize),
     chatTemplate,
+    storedFormat: () => 'f16',
     readTensors: (options) => readTensors(source, config, options),
   };
 }

@@ -2,6 +2,7 @@
  * The quantised blocks of GGUF files, back to float32. Every value is d · q (− m): few enough bits that a float64 holds
  * each step exactly, so that the one rounding is that of the store.
  */
+import type { WeightFormat } from '../kernels/packed.ts';
 import { float16ToNumber } from './float16.ts';
 
 /** Types that safetensors files have, too. */
@@ -19,6 +20,15 @@ export type BlockFormat = {
 };
 
 export const isBlockDtype = (dtype: WeightDtype): dtype is BlockDtype => Object.hasOwn(blockFormats, dtype);
+
+/**
+ * The packed format of about the same precision. Q4_0 and Q8_0 pack without loss; of the other block types, with their
+ * minima or fifth and sixth bits, `q4` would lose half as much again as they have lost already.
+ */
+export function packedFormatOf(dtype: WeightDtype): WeightFormat {
+  if (!isBlockDtype(dtype)) return 'f16';
+  return dtype === 'Q4_0' ? 'q4' : 'q8';
+}
 
 /** `data` holds whole blocks. @param reuse takes the values if it is long enough: the result is its start then */
 export function dequantizeBlocks(

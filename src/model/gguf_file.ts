@@ -6,6 +6,7 @@ import { createByteReader } from './byte_reader.ts';
 import { createChatTemplate } from './chat_template.ts';
 import type { ModelConfig } from './config.ts';
 import { type GgufHead, type GgufTensor, MAX_HEAD_BYTES, parseGgufHead } from './gguf.ts';
+import { packedFormatOf } from './gguf_blocks.ts';
 import { applyRopeFactors, findRopeFactors, parseGgufConfig } from './gguf_config.ts';
 import { readMetadata } from './gguf_metadata.ts';
 import { ggufReadPlan, placeModelTensors, restoreRows } from './gguf_tensors.ts';
@@ -54,6 +55,7 @@ export async function openGguf(
     config: complete,
     tokenizer,
     chatTemplate: createChatTemplate(tokenizerConfig.chat_template, tokenizerConfig, name),
+    storedFormat: (tensor) => packedFormatOf((placed.get(tensor) as GgufTensor).dtype),
     readTensors: (options) => readTensors(source, file, { config: complete, head, placed, start }, options),
   };
 }

@@ -1,3 +1,4 @@
+import type { WeightFormat } from '../kernels/packed.ts';
 import type { ReadOptions } from './body.ts';
 import type { ChatTemplate } from './chat_template.ts';
 import type { ModelConfig } from './config.ts';
@@ -11,6 +12,8 @@ export type OpenedModel = {
   config: ModelConfig;
   tokenizer: Tokenizer;
   chatTemplate: ChatTemplate;
+  /** The coarsest format that holds a tensor of the file about as it is. */
+  storedFormat(tensor: string): WeightFormat;
   /** Exactly the tensors that the model needs, of the shapes that its config implies, in the order of the files. */
   readTensors(options: Pick<ReadOptions, 'signal' | 'onBytes'>): AsyncGenerator<TensorRows, void, void>;
 };

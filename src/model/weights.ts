@@ -34,21 +34,34 @@ export type Weights = {
   sizeBytes: number;
 };
 
-/** What the matrices of a model are stored as. */
-export type WeightFormats = {
-  /** Of the layers. */
-  layers: WeightFormat;
-  /** Of embedding and head, which feel rounding most. */
-  vocabulary: WeightFormat;
-};
+/** What the matrix of these tensors, stacked, is stored as. */
+export type WeightFormats = (tensors: readonly string[]) => WeightFormat;
 
-/** Formats by the option `dtype`. */
-export const weightFormats = {
-  f16: { layers: 'f16', vocabulary: 'f16' },
-  q8: { layers: 'q8', vocabulary: 'q8' },
-  // As llama.cpp does it, with 6 bits there: the vocabulary keeps a finer format.
-  q4: { layers: 'q4', vocabulary: 'q8' },
-} as const satisfies Record<WeightFormat, WeightFormats>;
+/** Formats by the option `dtype`; null for those that the file has. */
+export function weightFormats(
+  { storedFormat }: Pick<OpenedModel, 'storedFormat'>,
+  dtype: WeightFormat | null,
+): WeightFormats {
+  return (tensors) => {
+    const [first] = tensors as [string];
+    if (dtype === null) {
+      const stored = new Set(tensors.map(storedFormat));
+      return (['f16', 'q8', 'q4'] as const).find((format) => stored.has(format)) as WeightFormat;
+    }
+    // As llama.cpp does it, with 6 bits there: embedding and head, which feel rounding most, keep a finer format.
+    return dtype === 'q4' && vocabularyTensors.includes(first) ? 'q8' : dtype;
+  };
+}
+
+const EMBEDDING = 'model.embed_tokens.weight';
+const HEAD = 'lm_head.weight';
+const vocabularyTensors: readonly string[] = [EMBEDDING, HEAD];
+
+/** The modules whose matrices are stacked into one. */
+const qkvModules = ({ fusedProjections }: ModelConfig, layer: string) =>
+  (fusedProjections ? ['qkv_proj'] : ['q_proj', 'k_proj', 'v_proj']).map((name) => `${layer}.self_attn.${name}`);
+const gateUpModules = ({ fusedProjections }: ModelConfig, layer: string) =>
+  (fusedProjections ? ['gate_up_proj'] : ['gate_proj', 'up_proj']).map((name) => `${layer}.mlp.${name}`);
 
 /**
  * Uploads a model's tensors slice by slice, in the order of its files: matrices packed and quantised on the GPU, vectors
@@ -147,32 +160,29 @@ function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonl
 
 /** Plans all tensors of the model. The result gives its buffers, when everything has been written. */
 function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: WeightFormats) {
-  const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, fusedProjections, qkNorm } = config;
+  const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, qkNorm } = config;
   const linear = (modules: readonly string[], inputSize: number, hasBias: boolean): (() => Linear) => {
     const named = (kind: string) => modules.map((module) => `${module}.${kind}`);
-    const weight = matrix(named('weight'), inputSize, formats.layers);
+    const weight = matrix(named('weight'), inputSize, formats(named('weight')));
     const bias = hasBias ? vector(named('bias')) : () => null;
     return () => ({ weight: weight(), bias: bias() });
   };
   const norms = normNames(config);
-  const qkvNames = fusedProjections ? ['qkv_proj'] : ['q_proj', 'k_proj', 'v_proj'];
-  const gateUpNames = fusedProjections ? ['gate_up_proj'] : ['gate_proj', 'up_proj'];
   const planLayer = (index: number): (() => LayerWeights) => {
     const layer = `model.layers.${index}`;
     const attention = `${layer}.self_attn`;
     const norm = (name: string | null) =>
       name === null ? () => null : vector([`${layer}.${name}.weight`], normOffset);
-    const under = (parent: string, names: readonly string[]) => names.map((name) => `${parent}.${name}`);
-    const headNorms = under(attention, ['q_norm.weight', 'k_norm.weight']);
+    const headNorms = [`${attention}.q_norm.weight`, `${attention}.k_norm.weight`];
     const parts = {
       attentionInputNorm: norm(norms.attentionInput),
       attentionOutputNorm: norm(norms.attentionOutput),
       ffnInputNorm: norm(norms.ffnInput),
       ffnOutputNorm: norm(norms.ffnOutput),
       headNorm: qkNorm === 'none' ? () => null : vector(headNorms, normOffset),
-      qkv: linear(under(attention, qkvNames), hiddenSize, config.attentionBias),
+      qkv: linear(qkvModules(config, layer), hiddenSize, config.attentionBias),
       attentionOutput: linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
-      gateUp: linear(under(`${layer}.mlp`, gateUpNames), hiddenSize, config.mlpBias),
+      gateUp: linear(gateUpModules(config, layer), hiddenSize, config.mlpBias),
       down: linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
     };
     return () => ({
@@ -187,10 +197,10 @@ function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: Wei
       down: parts.down(),
     });
   };
-  const embedding = matrix(['model.embed_tokens.weight'], hiddenSize, formats.vocabulary);
+  const embedding = matrix([EMBEDDING], hiddenSize, formats([EMBEDDING]));
   const layers = Array.from({ length: layerCount }, (_, index) => planLayer(index));
   const finalNorm = vector(['model.norm.weight'], normOffset);
-  const head = config.tiedEmbeddings ? embedding : matrix(['lm_head.weight'], hiddenSize, formats.vocabulary);
+  const head = config.tiedEmbeddings ? embedding : matrix([HEAD], hiddenSize, formats([HEAD]));
   return () => ({
     embedding: embedding(),
     layers: layers.map((layer) => layer()),
@@ -207,17 +217,23 @@ function faultyError(url: string, faulty: readonly string[]): ModelFormatError {
   );
 }
 
+/** The matrices of uploaded weights. */
+export function matricesOf({ embedding, head, layers }: Weights): PackedMatrix[] {
+  const linears = layers.flatMap(({ qkv, attentionOutput, gateUp, down }) => [qkv, attentionOutput, gateUp, down]);
+  return [embedding, head, ...linears.map(({ weight }) => weight)];
+}
+
 /** @throws DeviceLimitError before anything large is fetched, if this device cannot hold the model's largest matrix. */
-export function checkWeightLimits(
-  gpu: Gpu,
-  url: string,
-  { vocabSize, hiddenSize, ffnSize }: ModelConfig,
-  formats: WeightFormats,
-): void {
+export function checkWeightLimits(gpu: Gpu, url: string, config: ModelConfig, formats: WeightFormats): void {
+  const { vocabSize, hiddenSize, ffnSize, layerCount, tiedEmbeddings } = config;
   const check = (what: string, outputSize: number, inputSize: number, format: WeightFormat) => {
     const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
     checkBindingSize(gpu, `${what} of ${url} (${outputSize} × ${inputSize}, ${format})`, sizeBytes);
   };
-  check('the embedding', vocabSize, hiddenSize, formats.vocabulary);
-  check('gate and up', 2 * ffnSize, hiddenSize, formats.layers);
+  check('the embedding', vocabSize, hiddenSize, formats([EMBEDDING]));
+  if (!tiedEmbeddings) check('the head', vocabSize, hiddenSize, formats([HEAD]));
+  for (let index = 0; index < layerCount; index++) {
+    const gateUp = gateUpModules(config, `model.layers.${index}`).map((module) => `${module}.weight`);
+    check('gate and up', 2 * ffnSize, hiddenSize, formats(gateUp));
+  }
 }

@@ -38,7 +38,13 @@ describe.each(familyNames)('%s', (name) => {
     let forward: Forward;
     beforeAll(async () => {
       const files = await openModel(memorySource(name, randomFolder(family)), 'target');
-      const weights = await uploadWeights(device(), name, files, readWeights(files, 'target'), weightFormats.f16);
+      const weights = await uploadWeights(
+        device(),
+        name,
+        files,
+        readWeights(files, 'target'),
+        weightFormats(files, 'f16'),
+      );
       forward = await createForward(device(), name, files.config, weights, {
         slots: 1,
         contextLength: 256,

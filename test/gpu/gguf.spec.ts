@@ -40,8 +40,12 @@ it('F16: the text of the safetensors folder, from a string, with a draft from a 
   }
 });
 
-it('Q8_0: tokens near the file’s own weights', async () => {
-  const engine = await openEngine(await ggufSource('Q8_0'), null, { dtype: 'q8' });
+it('Q8_0 in part: each matrix in its own precision, and tokens near the file’s own weights', async () => {
+  const engine = await openEngine(await ggufSource('Q8_0 in part'), null);
+  expect(engine.info.dtype).toBe('mixed');
+  expect(folder.info.dtype).toBe('f16');
+  const { weightBytes } = engine.info.target;
+  expect(weightBytes).toBeLessThan(0.85 * folder.info.target.weightBytes);
   const prompt = (await embeddedPrompts())[0] as number[];
   const { tokens } = await engine.generate(prompt, { maxNewTokens: 16 }).result;
   expect(Math.max(...teacherForcedGaps(await embeddedTwin('stories-3m'), prompt, tokens))).toBeLessThan(0.3);

@@ -40,7 +40,13 @@ beforeAll(async () => {
   const upload = async (label: 'target' | 'draft'): Promise<Model> => {
     const opened = files[label] as OpenedModel;
     const { config } = opened;
-    const weights = await uploadWeights(device(), label, opened, readWeights(opened, label), weightFormats.f16);
+    const weights = await uploadWeights(
+      device(),
+      label,
+      opened,
+      readWeights(opened, label),
+      weightFormats(opened, 'f16'),
+    );
     const model = { label, config, weights };
     return { ...model, forward: await openForward(model, contextLength) };
   };

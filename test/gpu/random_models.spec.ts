@@ -49,7 +49,13 @@ describe('the forward pass', () => {
       const model = randomModel(options, 61);
       const files = await openModel(memorySource('random', randomFolder(model)), 'target');
       const { config } = files;
-      const weights = await uploadWeights(device(), 'random', files, readWeights(files, 'target'), weightFormats.f16);
+      const weights = await uploadWeights(
+        device(),
+        'random',
+        files,
+        readWeights(files, 'target'),
+        weightFormats(files, 'f16'),
+      );
       const forward = await createForward(device(), 'random', config, weights, {
         slots: 1,
         contextLength: config.maxContextLength,

@@ -13,7 +13,13 @@ it('matrices of several slices, stacked in the order of the file; the buffers th
   const gpu = device();
   const { bytes: bytesBefore, buffers } = gpu;
   const countBefore = buffers.size;
-  const weights = await uploadWeights(gpu, 'target', opened, readWeights(opened, 'target'), weightFormats.f16);
+  const weights = await uploadWeights(
+    gpu,
+    'target',
+    opened,
+    readWeights(opened, 'target'),
+    weightFormats(opened, 'f16'),
+  );
   expect(gpu.bytes - bytesBefore).toBe(weights.sizeBytes + 16); // one buffer stands for all missing scales
   // Embedding, 4 matrices and 3 norms.
   expect(buffers.size - countBefore).toBe(9);
@@ -54,6 +60,8 @@ it('what fails half-way leaves none of the buffers that rows pass through', asyn
       yield rows;
     }
   }
-  await expect(uploadWeights(gpu, 'target', opened, broken(), weightFormats.f16)).rejects.toThrow('connection broke');
+  await expect(uploadWeights(gpu, 'target', opened, broken(), weightFormats(opened, 'f16'))).rejects.toThrow(
+    'connection broke',
+  );
   expect([...gpu.buffers].filter(({ label }) => label.startsWith('pack '))).toEqual([]);
 });

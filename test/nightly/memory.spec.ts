@@ -35,7 +35,7 @@ it('a model of 1 GB takes a slice and 64 MiB', async () => {
       sampledAt = performance.now();
     }
   }
-  const weights = await uploadWeights(device(), 'target', opened, sampled(), weightFormats.q8);
+  const weights = await uploadWeights(device(), 'target', opened, sampled(), weightFormats(opened, 'q8'));
   console.log(`${model.sizeBytes} bytes loaded, at most ${most} held in ${samples} samples`);
   expect(weights.sizeBytes).toBeGreaterThan(0.5e9);
   expect(samples).toBeGreaterThan(20);

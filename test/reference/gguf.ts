@@ -138,7 +138,9 @@ function quantiseQ8(values: Float64Array): Uint8Array {
   return bytes;
 }
 
-export type MatrixType = 'as stored' | 'Q8_0';
+/** In part: those of the feed-forward block and of the queries, as real files mix their types. */
+export type MatrixType = 'as stored' | 'Q8_0' | 'Q8_0 in part';
+const isPart = (name: string) => /\.(ffn_\w+|attn_q)\.weight$/.test(name);
 const numberOfDtype = { F32: 0, F16: 1, BF16: 30 } as const;
 
 /** Vectors become F32, as the converter has them; matrices stay as they are or become Q8_0 (embedding and head too). */
@@ -146,7 +148,8 @@ function storeTensor(name: string, { dtype, shape, data }: Tensor, matrices: Mat
   const values = () => dequantize({ dtype, shape, data }).map((value) => value + added);
   const sizes = [...shape].reverse();
   if (shape.length === 1) return { name, type: 0, sizes, data: new Uint8Array(Float32Array.from(values()).buffer) };
-  if (matrices === 'Q8_0') return { name, type: 8, sizes, data: quantiseQ8(values()) };
+  if (matrices === 'Q8_0' || (matrices === 'Q8_0 in part' && isPart(name)))
+    return { name, type: 8, sizes, data: quantiseQ8(values()) };
   return { name, type: numberOfDtype[dtype], sizes, data };
 }
 

@@ -303,7 +303,7 @@ describe('accepted', () => {
       draft: null,
       ngram: null,
       contextLength: null,
-      dtype: 'f16',
+      dtype: null,
       roundsInFlight: 2,
       maxRunningRequests: 4,
       cache: null,

@@ -1,12 +1,15 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ModelFormatError, UnsupportedModelError, VocabularyMismatchError } from '../../../src/errors.ts';
+import type { WeightFormat } from '../../../src/kernels/packed.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
+import { packedFormatOf } from '../../../src/model/gguf_blocks.ts';
 import { inverseFrequencies } from '../../../src/model/rope.ts';
 import { urlSource } from '../../../src/model/source.ts';
 import { toFloat32 } from '../../../src/model/stored_values.ts';
+import { weightFormats } from '../../../src/model/weights.ts';
 import { readSafetensors } from '../../reference/checkpoint.ts';
 import { dequantize } from '../../reference/dequantize.ts';
-import { convertToGguf, type GgufFields, writeGguf } from '../../reference/gguf.ts';
+import { convertToGguf, type GgufFields, type MatrixType, writeGguf } from '../../reference/gguf.ts';
 import { readFolder } from './folders.ts';
 import { embeddedGguf, type Family, families, plainTokenizerFields, readCheckpoint, sourceOf } from './gguf_models.ts';
 import { loadModelFiles, loadPair } from './loaded.ts';
@@ -118,6 +121,22 @@ describe('the embedded pair as GGUF', () => {
     });
     expect((await load(embeddedGguf('stories-650k'))).chatTemplate.source).toBeNull();
   });
+});
+
+test('each matrix keeps about its own precision where no other is asked for; of stacked ones the finest', async () => {
+  const gate = ['model.layers.0.mlp.gate_proj.weight', 'model.layers.0.mlp.up_proj.weight'];
+  const qkv = ['q', 'k', 'v'].map((part) => `model.layers.0.self_attn.${part}_proj.weight`);
+  const formats = async (matrices: MatrixType, dtype: WeightFormat | null) => {
+    const format = weightFormats(await load(embeddedGguf('stories-650k', matrices)), dtype);
+    return [gate, qkv, ['model.embed_tokens.weight']].map(format);
+  };
+  expect(await formats('as stored', null)).toEqual(['f16', 'f16', 'f16']);
+  expect(await formats('Q8_0', null)).toEqual(['q8', 'q8', 'q8']);
+  expect(await formats('Q8_0 in part', null)).toEqual(['q8', 'f16', 'f16']);
+  expect(await formats('Q8_0 in part', 'q4')).toEqual(['q4', 'q4', 'q8']);
+  expect(await formats('Q8_0', 'f16')).toEqual(['f16', 'f16', 'f16']);
+  const types = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K', 'BF16', 'F32'] as const;
+  expect(types.map(packedFormatOf)).toEqual(['q4', ...Array(7).fill('q8'), 'f16', 'f16']);
 });
 
 describe('over HTTP', () => {
