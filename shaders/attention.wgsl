@@ -1,11 +1,14 @@
 // attention.wgsl: one block of 64 absolute positions of causal attention (flash-decoding, Dao et al. 2023):
 //   its maximum score, the sum of exponentials and the weighted values, folded over blocks by attention_fold.wgsl.
-// In:  rows Rows; query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of vec4 f32;
-//      values (pages, K, 64, headDim) f32; blockTable (slots, blocks) u32
-// Out: partials (T, H, blocks, headDim + 2) f32: weighted values, maximum, sum
-// Dispatch: (blocks, H, T) workgroups of 64; the host's upper bound on the length sets blocks. Overrides: HEAD_DIM.
-//   Needs: nothing optional.
-// Numerics: blocks lie at absolute positions, so a row's bits do not depend on the pass that computes it.
+//   Up to 8 queries, heads of one group and rows, share each load of the block's keys and values.
+// In:  rows Rows, of one slot; query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of four f16;
+//      values (pages, K, 64, headDim / 4) of four f16; blockTable (slots, blocks) u32
+// Out: partials (T, H, blocks, headDim / 4 + 1) of vec4 f32: weighted values, then (maximum, sum, 0, 0)
+// Dispatch: (blocks, K, ceil(T · H / K / 8)) workgroups of 64; the host's upper bound on the length sets blocks.
+//   Overrides: HEAD_DIM. Needs: nothing optional.
+// Numerics: blocks lie at absolute positions, and a query is summed alike whichever others it shares a workgroup with, so
+//   a row's bits do not depend on the pass that computes it. Maximum and sum: every 8th position per lane, lanes folded
+//   left to right; values: 64 / (headDim / 4) parts of neighbouring positions, each ascending, folded left to right.
 // Twin: test/reference/attention.ts
 override HEAD_DIM: u32;
 
@@ -20,67 +23,194 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: Rows;
 @group(0) @binding(2) var<storage, read> query: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> values: array<f32>;
+@group(0) @binding(3) var<storage, read> keys: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> values: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> blockTable: array<u32>;
-@group(0) @binding(6) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(6) var<storage, read_write> partials: array<vec4<f32>>;
 
-var<workgroup> queryTile: array<vec4<f32>, HEAD_DIM / 4u>;
-var<workgroup> weights: array<f32, 64>;
-const LOWEST = -3.4028234e38;
+const QUERIES = 8u;
+const LOWEST = -3.4028234e38;  // the score of a position that a query does not see
+var<workgroup> scores: array<f32, 512>;       // (queries, 64 positions), then their exponentials
+var<workgroup> folded: array<f32, 64>;        // (queries, 8 lanes)
+var<workgroup> highest: array<f32, 8>;        // (queries,)
+var<workgroup> parts: array<vec4<f32>, 512>;  // (queries, lanes)
+
+// The positions of the block that a query sees, from x to before y.
+fn seen_by(q: u32, groupSize: u32, block: u32) -> vec2<u32> {
+  let position = rows.row[q / groupSize].position;
+  let begin = first_seen(position, params.window);
+  return clamp(vec2(begin, position + 1u), vec2(block * 64u), vec2(block * 64u + 64u)) - vec2(block * 64u);
+}
+
+// Row and head of a query: its index in (T, H).
+fn query_index(q: u32, kvHead: u32, groupSize: u32) -> u32 {
+  return (q / groupSize) * params.headCount + kvHead * groupSize + q % groupSize;
+}
+
+fn add_product(sum: f32, index: u32, k: vec4<f32>) -> f32 {
+  let q = query[index];
+  var total = sum;
+  total = total + q.x * k.x;
+  total = total + q.y * k.y;
+  total = total + q.z * k.z;
+  total = total + q.w * k.w;
+  return total;
+}
+
+// A value of weight 0 is not added: what lies at positions that a query does not see may be no number.
+fn add_value(total: vec4<f32>, j: u32, i: u32, value: vec4<f32>) -> vec4<f32> {
+  let weight = scores[j * 64u + i];
+  return select(total + weight * value, total, weight == 0.0);
+}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let block = group.x;
-  let head = group.y;
-  let t = group.z;
-  if (t >= rows.rowCount) {
+  let kvHead = group.y;
+  let first = group.z * QUERIES;
+  let groupSize = params.headCount / params.kvHeadCount;
+  let queries = rows.rowCount * groupSize;
+  if (first >= queries) {
     return;
   }
-  let row = rows.row[t];
-  if (block * 64u > row.position) {
+  let count = min(QUERIES, queries - first);
+  var seen = vec2(64u, 0u);  // by any of the queries
+  for (var j = 0u; j < count; j += 1u) {
+    let own = seen_by(first + j, groupSize, block);
+    if (own.x < own.y) {
+      seen = vec2(min(seen.x, own.x), max(seen.y, own.y));
+    }
+  }
+  if (seen.x >= seen.y) {
     return;
   }
-  let count = min(64u, row.position - block * 64u + 1u);
-  let seenFrom = first_seen(row.position, params.window);
-  if (block * 64u + 63u < seenFrom) {
-    return;
-  }
-  let firstSeen = max(seenFrom, block * 64u) - block * 64u;
-  let kvHead = head / (params.headCount / params.kvHeadCount);
-  let page = blockTable[row.slot * params.blocksPerSlot + block] * params.kvHeadCount + kvHead;
-  let vectors = HEAD_DIM / 4u;
-  for (var i = lane; i < vectors; i += 64u) {
-    queryTile[i] = query[(t * params.headCount + head) * vectors + i] * params.scale;
+  let slot = rows.row[first / groupSize].slot;
+  let page = blockTable[slot * params.blocksPerSlot + block] * params.kvHeadCount + kvHead;
+  let quads = HEAD_DIM / 4u;
+
+  if (lane >= seen.x && lane < seen.y) {
+    // Named sums: an indexed local array would spill to memory.
+    var score0 = 0.0;
+    var score1 = 0.0;
+    var score2 = 0.0;
+    var score3 = 0.0;
+    var score4 = 0.0;
+    var score5 = 0.0;
+    var score6 = 0.0;
+    var score7 = 0.0;
+    let query0 = query_index(first, kvHead, groupSize) * quads;
+    let query1 = query_index(first + 1u, kvHead, groupSize) * quads;
+    let query2 = query_index(first + 2u, kvHead, groupSize) * quads;
+    let query3 = query_index(first + 3u, kvHead, groupSize) * quads;
+    let query4 = query_index(first + 4u, kvHead, groupSize) * quads;
+    let query5 = query_index(first + 5u, kvHead, groupSize) * quads;
+    let query6 = query_index(first + 6u, kvHead, groupSize) * quads;
+    let query7 = query_index(first + 7u, kvHead, groupSize) * quads;
+    for (var i = 0u; i < quads; i += 1u) {
+      let k = unpack_halves(keys[(page * quads + i) * 64u + lane]);
+      score0 = add_product(score0, query0 + i, k);
+      if (count > 1u) { score1 = add_product(score1, query1 + i, k); }
+      if (count > 2u) { score2 = add_product(score2, query2 + i, k); }
+      if (count > 3u) { score3 = add_product(score3, query3 + i, k); }
+      if (count > 4u) { score4 = add_product(score4, query4 + i, k); }
+      if (count > 5u) { score5 = add_product(score5, query5 + i, k); }
+      if (count > 6u) { score6 = add_product(score6, query6 + i, k); }
+      if (count > 7u) { score7 = add_product(score7, query7 + i, k); }
+    }
+    scores[lane] = score0;
+    scores[64u + lane] = score1;
+    scores[128u + lane] = score2;
+    scores[192u + lane] = score3;
+    scores[256u + lane] = score4;
+    scores[320u + lane] = score5;
+    scores[384u + lane] = score6;
+    scores[448u + lane] = score7;
   }
   workgroupBarrier();
-  var score = LOWEST;
-  let isSeen = lane >= firstSeen && lane < count;
-  if (isSeen) {
-    score = 0.0;
-    for (var i = 0u; i < vectors; i += 1u) {
-      let q = queryTile[i];
-      let k = keys[(page * vectors + i) * 64u + lane];
-      score = score + q.x * k.x;
-      score = score + q.y * k.y;
-      score = score + q.z * k.z;
-      score = score + q.w * k.w;
+
+  // From here on 8 lanes serve a query.
+  let j = lane / 8u;
+  let part8 = lane % 8u;
+  let own = seen_by(first + min(j, count - 1u), groupSize, block);
+  var most = LOWEST;
+  for (var i = part8; i < 64u; i += 8u) {
+    if (i >= own.x && i < own.y) {
+      most = max(most, scores[j * 64u + i] * params.scale);
     }
   }
-  let highest = reduce_max(lane, score);
-  let weight = select(0.0, exp(score - highest), isSeen);
-  weights[lane] = weight;
-  let sum = reduce_sum(lane, weight);  // its barriers publish `weights` too
-  let base = ((t * params.headCount + head) * params.blocksPerSlot + block) * (HEAD_DIM + 2u);
-  for (var dim = lane; dim < HEAD_DIM; dim += 64u) {
-    var total = 0.0;
-    for (var i = firstSeen; i < count; i += 1u) {
-      total = total + weights[i] * values[(page * 64u + i) * HEAD_DIM + dim];
+  folded[lane] = most;
+  workgroupBarrier();
+  if (part8 == 0u) {
+    for (var i = 1u; i < 8u; i += 1u) {
+      most = max(most, folded[lane + i]);
     }
-    partials[base + dim] = total;
+    highest[j] = most;
   }
-  if (lane == 0u) {
-    partials[base + HEAD_DIM] = highest;
-    partials[base + HEAD_DIM + 1u] = sum;
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = part8; i < 64u; i += 8u) {
+    var weight = 0.0;
+    if (i >= own.x && i < own.y) {
+      weight = exp(scores[j * 64u + i] * params.scale - highest[j]);
+    }
+    scores[j * 64u + i] = weight;
+    sum = sum + weight;
+  }
+  folded[lane] = sum;
+  workgroupBarrier();
+  if (part8 == 0u && j < count) {
+    for (var i = 1u; i < 8u; i += 1u) {
+      sum = sum + folded[lane + i];
+    }
+    let base = (query_index(first + j, kvHead, groupSize) * params.blocksPerSlot + block) * (quads + 1u);
+    partials[base + quads] = vec4(highest[j], sum, 0.0, 0.0);
+  }
+
+  // Lanes take a vector of four dimensions each, and where lanes are left, a part of the positions.
+  for (var firstQuad = 0u; firstQuad < quads; firstQuad += 64u) {
+    let width = min(quads - firstQuad, 64u);
+    let partCount = 64u / width;
+    let positions = (63u + partCount) / partCount;  // of each part
+    let part = lane / width;
+    let quad = firstQuad + lane % width;
+    var total0 = vec4(0.0);
+    var total1 = vec4(0.0);
+    var total2 = vec4(0.0);
+    var total3 = vec4(0.0);
+    var total4 = vec4(0.0);
+    var total5 = vec4(0.0);
+    var total6 = vec4(0.0);
+    var total7 = vec4(0.0);
+    let end = select(min((part + 1u) * positions, seen.y), 0u, part >= partCount);
+    for (var i = max(part * positions, seen.x); i < end; i += 1u) {
+      let value = unpack_halves(values[(page * 64u + i) * quads + quad]);
+      total0 = add_value(total0, 0u, i, value);
+      if (count > 1u) { total1 = add_value(total1, 1u, i, value); }
+      if (count > 2u) { total2 = add_value(total2, 2u, i, value); }
+      if (count > 3u) { total3 = add_value(total3, 3u, i, value); }
+      if (count > 4u) { total4 = add_value(total4, 4u, i, value); }
+      if (count > 5u) { total5 = add_value(total5, 5u, i, value); }
+      if (count > 6u) { total6 = add_value(total6, 6u, i, value); }
+      if (count > 7u) { total7 = add_value(total7, 7u, i, value); }
+    }
+    parts[lane] = total0;
+    parts[64u + lane] = total1;
+    parts[128u + lane] = total2;
+    parts[192u + lane] = total3;
+    parts[256u + lane] = total4;
+    parts[320u + lane] = total5;
+    parts[384u + lane] = total6;
+    parts[448u + lane] = total7;
+    workgroupBarrier();
+    for (var o = lane; o < count * width; o += 64u) {
+      let q = o / width;
+      var total = parts[q * 64u + o % width];
+      for (var p = 1u; p < partCount; p += 1u) {
+        total = total + parts[q * 64u + p * width + o % width];
+      }
+      let base = (query_index(first + q, kvHead, groupSize) * params.blocksPerSlot + block) * (quads + 1u);
+      partials[base + firstQuad + o % width] = total;
+    }
+    workgroupBarrier();
   }
 }

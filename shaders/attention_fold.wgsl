@@ -1,7 +1,7 @@
 // attention_fold.wgsl: fold the blocks of attention.wgsl left to right and normalise.
-// In:  rows Rows; partials (T, H, blocks, headDim + 2) f32
+// In:  rows Rows; partials (T, H, blocks, headDim / 4 + 1) of vec4 f32
 // Out: output (T, H · headDim) f32
-// Dispatch: (H, T) workgroups of 64. Overrides: HEAD_DIM. Needs: nothing optional.
+// Dispatch: (ceil(H · headDim / 4 / 64), T) workgroups of 64, a lane per vector. Overrides: HEAD_DIM. Needs: nothing optional.
 // Numerics: running maximum and rescaling as in Milakov & Gimelshein 2018.
 // Twin: test/reference/attention.ts
 override HEAD_DIM: u32;
@@ -14,34 +14,36 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: Rows;
-@group(0) @binding(2) var<storage, read> partials: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> output: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let head = group.x;
-  let t = group.y;
-  if (t >= rows.rowCount) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let quads = HEAD_DIM / 4u;
+  let head = id.x / quads;
+  let quad = id.x % quads;
+  let t = id.y;
+  if (t >= rows.rowCount || head >= params.headCount) {
     return;
   }
   let position = rows.row[t].position;
   let blocks = position / 64u + 1u;
   let firstBlock = first_seen(position, params.window) / 64u;
-  let partial = (t * params.headCount + head) * params.blocksPerSlot * (HEAD_DIM + 2u);
-  let first = partial + firstBlock * (HEAD_DIM + 2u);
-  for (var dim = lane; dim < HEAD_DIM; dim += 64u) {
-    var highest = partials[first + HEAD_DIM];
-    var sum = partials[first + HEAD_DIM + 1u];
-    var total = partials[first + dim];
-    for (var block = firstBlock + 1u; block < blocks; block += 1u) {
-      let base = partial + block * (HEAD_DIM + 2u);
-      let next = max(highest, partials[base + HEAD_DIM]);
-      let keep = exp(highest - next);
-      let add = exp(partials[base + HEAD_DIM] - next);
-      sum = sum * keep + partials[base + HEAD_DIM + 1u] * add;
-      total = total * keep + partials[base + dim] * add;
-      highest = next;
-    }
-    output[(t * params.headCount + head) * HEAD_DIM + dim] = total / sum;
+  let stride = quads + 1u;
+  let partial = (t * params.headCount + head) * params.blocksPerSlot * stride;
+  let first = partial + firstBlock * stride;
+  var highest = partials[first + quads].x;
+  var sum = partials[first + quads].y;
+  var total = partials[first + quad];
+  for (var block = firstBlock + 1u; block < blocks; block += 1u) {
+    let base = partial + block * stride;
+    let other = partials[base + quads];
+    let next = max(highest, other.x);
+    let keep = exp(highest - next);
+    let add = exp(other.x - next);
+    sum = sum * keep + other.y * add;
+    total = total * keep + partials[base + quad] * add;
+    highest = next;
   }
+  output[(t * params.headCount + head) * quads + quad] = total / sum;
 }

@@ -2,11 +2,12 @@
 //   al. 2021; pairs (i, i + rotaryDim / 2) as Hugging Face checkpoints have them), write keys and values into the cache.
 // In:  rows Rows; qkv (T, (H + 2K) · headDim) f32; rotation (positions, rotaryDim / 2) of (cos, sin) f32;
 //      blockTable (slots, blocks) u32; headNorm f32: norm weights of queries, then of keys
-// Out: query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of vec4 f32; values (pages, K, 64, headDim) f32
-// Dispatch: (ceil(items / 64), T) workgroups of 64; an item is a pair of dimensions or a value to copy.
+// Out: query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of four f16; values (pages, K, 64, headDim / 4) of four f16
+// Dispatch: (ceil((H + 2K) · headDim / 4 / 64), T) workgroups of 64; an item is four dimensions of a head.
 //   Overrides: QK_NORM (0: none, 1: each head by itself, 2: all heads together). Needs: nothing optional.
 // Numerics: angles are tabulated in float64 on the host; WGSL's cos and sin promise too little. Each lane sums the squares
-//   it needs itself, in ascending order: more loads, all of them shared by its neighbours, and no barrier.
+//   it needs itself, in ascending order: more loads, all of them shared by its neighbours, and no barrier. f16 as in
+//   lib/half.wgsl; WGSL leaves its rounding to the device, which rounds a value alike in every pass.
 // Twin: test/reference/rope_kv.ts
 override QK_NORM: u32;
 
@@ -25,9 +26,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> rotation: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> blockTable: array<u32>;
 @group(0) @binding(5) var<storage, read> headNorm: array<f32>;
-@group(0) @binding(6) var<storage, read_write> query: array<f32>;
-@group(0) @binding(7) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(8) var<storage, read_write> values: array<f32>;
+@group(0) @binding(6) var<storage, read_write> query: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> keys: array<vec2<u32>>;
+@group(0) @binding(8) var<storage, read_write> values: array<vec2<u32>>;
 
 // 1 / root mean square of the `count` values from `first` on.
 fn inverse_rms(first: u32, count: u32) -> f32 {
@@ -39,76 +40,79 @@ fn inverse_rms(first: u32, count: u32) -> f32 {
   return inverseSqrt(sum / f32(count) + params.epsilon);
 }
 
-// The two values of an item, normalised. `base`: where the row begins in qkv.
-fn normalised(base: u32, head: u32, dimA: u32, dimB: u32) -> vec2<f32> {
-  let dims = params.headDim;
-  let pair = vec2(qkv[base + head * dims + dimA], qkv[base + head * dims + dimB]);
+// What the norm multiplies a head with. `base`: where the row begins in qkv.
+fn norm_scale(base: u32, head: u32) -> f32 {
   if (QK_NORM == 0u) {
-    return pair;
+    return 1.0;
+  }
+  if (QK_NORM == 1u) {
+    return inverse_rms(base + head * params.headDim, params.headDim);
   }
   let isKey = head >= params.headCount;
-  if (QK_NORM == 1u) {
-    let weights = select(0u, dims, isKey);
-    let scale = inverse_rms(base + head * dims, dims);
-    return pair * scale * vec2(headNorm[weights + dimA], headNorm[weights + dimB]);
-  }
-  // The weights of all queries, then those of all keys: an index that runs on over the heads.
   let first = select(0u, params.headCount, isKey);
   let heads = select(params.headCount, params.kvHeadCount, isKey);
-  let scale = inverse_rms(base + first * dims, heads * dims);
-  return pair * scale * vec2(headNorm[head * dims + dimA], headNorm[head * dims + dimB]);
+  return inverse_rms(base + first * params.headDim, heads * params.headDim);
 }
 
-fn key_index(page: u32, head: u32, dim: u32, offset: u32) -> u32 {
-  // Transposed within a page: the 64 lanes of attention.wgsl read one vector each of 64 neighbouring positions.
-  return (((page * params.kvHeadCount + head) * (params.headDim / 4u) + dim / 4u) * 64u + offset) * 4u + dim % 4u;
+fn normalised(base: u32, head: u32, dim: u32, scale: f32) -> f32 {
+  let x = qkv[base + head * params.headDim + dim];
+  if (QK_NORM == 0u) {
+    return x;
+  }
+  // Over all heads, the weights of all queries, then those of all keys: an index that runs on over the heads.
+  let weightHead = select(head, u32(head >= params.headCount), QK_NORM == 1u);
+  return x * scale * headNorm[weightHead * params.headDim + dim];
+}
+
+// A dimension of a query or a key after norm and rotation.
+fn turned(base: u32, head: u32, dim: u32, scale: f32, position: u32) -> f32 {
+  let x = normalised(base, head, dim, scale);
+  if (dim >= params.rotaryDim) {
+    return x;
+  }
+  let turning = params.rotaryDim / 2u;
+  let isSecond = dim >= turning;
+  let other = normalised(base, head, select(dim + turning, dim - turning, isSecond), scale);
+  let turn = rotation[position * turning + select(dim, dim - turning, isSecond)];
+  return x * turn.x + select(-other, other, isSecond) * turn.y;
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let t = id.y;
-  if (t >= rows.rowCount) {
+  let quads = params.headDim / 4u;
+  let head = id.x / quads;
+  let quad = id.x % quads;
+  let heads = params.headCount + 2u * params.kvHeadCount;
+  if (t >= rows.rowCount || head >= heads) {
     return;
   }
   let row = rows.row[t];
-  let page = blockTable[row.slot * params.blocksPerSlot + row.position / 64u];
-  let offset = row.position % 64u;
-  let dims = params.headDim;
-  let half = dims / 2u;
-  let base = t * (params.headCount + 2u * params.kvHeadCount) * dims;
-  let pairs = (params.headCount + params.kvHeadCount) * half;
-  if (id.x < pairs) {
-    let head = id.x / half;
-    let item = id.x % half;
-    let turning = params.rotaryDim / 2u;
-    // The first items turn a pair of the rotary dimensions, the others pass two of the rest.
-    let isTurning = item < turning;
-    let rest = params.rotaryDim + 2u * (item - turning);
-    let dimA = select(rest, item, isTurning);
-    let dimB = select(rest + 1u, item + turning, isTurning);
-    let pair = normalised(base, head, dimA, dimB);
-    var x = pair.x;
-    var y = pair.y;
-    if (isTurning) {
-      let turn = rotation[row.position * turning + item];
-      x = pair.x * turn.x - pair.y * turn.y;
-      y = pair.y * turn.x + pair.x * turn.y;
+  let base = t * heads * params.headDim;
+  let isValue = head >= params.headCount + params.kvHeadCount;
+  var item = vec4(0.0);
+  if (isValue) {
+    for (var i = 0u; i < 4u; i += 1u) {
+      item[i] = qkv[base + head * params.headDim + quad * 4u + i];
     }
-    if (head < params.headCount) {
-      let q = (t * params.headCount + head) * dims;
-      query[q + dimA] = x;
-      query[q + dimB] = y;
-    } else {
-      let kvHead = head - params.headCount;
-      keys[key_index(page, kvHead, dimA, offset)] = x;
-      keys[key_index(page, kvHead, dimB, offset)] = y;
+  } else {
+    let scale = norm_scale(base, head);
+    for (var i = 0u; i < 4u; i += 1u) {
+      item[i] = turned(base, head, quad * 4u + i, scale, row.position);
     }
+  }
+  if (head < params.headCount) {
+    query[(t * params.headCount + head) * quads + quad] = item;
     return;
   }
-  let item = id.x - pairs;
-  if (item < params.kvHeadCount * dims) {
-    let kvHead = item / dims;
-    values[((page * params.kvHeadCount + kvHead) * 64u + offset) * dims + item % dims] =
-      qkv[base + (params.headCount + params.kvHeadCount) * dims + item];
+  let page = blockTable[row.slot * params.blocksPerSlot + row.position / 64u] * params.kvHeadCount;
+  let offset = row.position % 64u;
+  if (isValue) {
+    let kvHead = head - params.headCount - params.kvHeadCount;
+    values[((page + kvHead) * 64u + offset) * quads + quad] = pack_halves(item);
+  } else {
+    // Transposed within a page: the 64 lanes of attention.wgsl read one item each of 64 neighbouring positions.
+    let kvHead = head - params.headCount;
+    keys[((page + kvHead) * quads + quad) * 64u + offset] = pack_halves(item);
   }
 }

@@ -1,5 +1,5 @@
 import attentionCode from '../../shaders/attention.wgsl?raw';
-import reduceCode from '../../shaders/lib/reduce.wgsl?raw';
+import halfCode from '../../shaders/lib/half.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
@@ -9,7 +9,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attention: Kernel = {
   name: 'attention',
-  code: rowsCode + reduceCode + windowCode + attentionCode,
+  code: rowsCode + halfCode + windowCode + attentionCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -29,9 +29,12 @@ export const attention: Kernel = {
   ],
 };
 
-/** Bytes of `partials` for T rows: (T, H, blocks, headDim + 2) f32. */
+/** Query heads and rows that share a load of keys and values. */
+const sharedQueries = 8;
+
+/** Bytes of `partials` for T rows: (T, H, blocks, headDim / 4 + 1) of vec4 f32. */
 export function partialsSize(rows: number, { headCount, headDim, blocksPerSlot }: AttentionShape): number {
-  return rows * headCount * blocksPerSlot * (headDim + 2) * 4;
+  return rows * headCount * blocksPerSlot * (headDim + 4) * 4;
 }
 
 export async function attentionStep(
@@ -59,6 +62,6 @@ export async function attentionStep(
     label: 'attention',
     bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: (shape) => [shape.blocks, headCount, shape.rows],
+    grid: (shape) => [shape.blocks, kvHeadCount, Math.ceil((shape.rows * headCount) / kvHeadCount / sharedQueries)],
   };
 }

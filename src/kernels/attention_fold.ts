@@ -35,6 +35,6 @@ export async function attentionFoldStep(
     label: 'attention_fold',
     bindGroup: createBindGroup(gpu, attentionFold, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: (shape) => [headCount, shape.rows, 1],
+    grid: (shape) => [Math.ceil((headCount * headDim) / 4 / 64), shape.rows, 1],
   };
 }

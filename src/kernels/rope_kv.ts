@@ -1,3 +1,4 @@
+import halfCode from '../../shaders/lib/half.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import ropeKvCode from '../../shaders/rope_kv.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
@@ -6,7 +7,7 @@ import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/
 
 export const ropeKv: Kernel = {
   name: 'rope_kv',
-  code: rowsCode + ropeKvCode,
+  code: rowsCode + halfCode + ropeKvCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -59,7 +60,7 @@ export async function ropeKvStep(
     blocksPerSlot,
     { f32: epsilon },
   ]);
-  const items = (headCount + kvHeadCount) * (headDim / 2) + kvHeadCount * headDim;
+  const items = ((headCount + 2 * kvHeadCount) * headDim) / 4;
   return {
     label: 'rope_kv',
     bindGroup: createBindGroup(gpu, ropeKv, { params, ...buffers }),

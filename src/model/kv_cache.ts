@@ -10,8 +10,8 @@ export const spareRows = 8;
 
 /** Keys and values of every layer, in pages of 64 positions that a slot reaches through its block table. */
 export type KvCache = {
-  keys: GPUBuffer[]; // per layer (pages, K, headDim / 4, 64) of vec4 f32
-  values: GPUBuffer[]; // per layer (pages, K, 64, headDim) f32
+  keys: GPUBuffer[]; // per layer (pages, K, headDim / 4, 64) of four f16
+  values: GPUBuffer[]; // per layer (pages, K, 64, headDim / 4) of four f16
   blockTable: GPUBuffer; // (slots, blocksPerSlot) u32
   blocksPerSlot: number;
   pageCount: number;
@@ -25,7 +25,7 @@ export function createKvCache(
 ): KvCache {
   const blocksPerSlot = pagesFor(contextLength);
   const pages = pageCount ?? slots * blocksPerSlot;
-  const sizeBytes = pages * blockSize * kvHeadCount * headDim * 4;
+  const sizeBytes = pages * blockSize * kvHeadCount * headDim * 2;
   const perLayer = (name: string) =>
     Array.from({ length: layerCount }, (_, layer) => createStorage(gpu, `${label} ${name} ${layer}`, sizeBytes));
   return {

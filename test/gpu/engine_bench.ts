@@ -83,7 +83,9 @@ const parseJson = (bytes: Uint8Array | undefined) => JSON.parse(new TextDecoder(
 export async function embeddedTwin(name: EmbeddedModelName): Promise<ReferenceModel> {
   const files = await embeddedFiles(name, ['config.json', 'model.safetensors']);
   const config = readLlamaConfig(parseJson(files.get('config.json')) as LlamaConfigJson);
-  return createReferenceModel(config, readSafetensors(files.get('model.safetensors') as Uint8Array));
+  return createReferenceModel(config, readSafetensors(files.get('model.safetensors') as Uint8Array), {
+    cacheAsFloat16: true,
+  });
 }
 
 /** Token ids of the fixed prompts. */

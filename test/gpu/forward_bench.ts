@@ -21,14 +21,14 @@ export async function readLogits(forward: Forward, vocabSize: number, outputs: n
   return Array.from({ length: outputs }, (_, row) => logits.subarray(row * vocabSize, (row + 1) * vocabSize));
 }
 
-/** Fills the cache with NaN: a position that is read before it is written, or is not written, shows. */
+/** Fills the cache with NaN (f16): a position that is read before it is written, or is not written, shows. */
 export function poison({ keys, values }: KvCache): void {
   for (const buffer of [...keys, ...values]) {
-    device().device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7fc0_0000));
+    device().device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7e00_7e00));
   }
 }
 
-/** The bits that positions 0..length − 1 of slot 0 hold: by layer, keys before values, then by position (K, headDim). */
+/** The bits that positions 0..length − 1 of slot 0 hold: by layer, keys before values, then by position (K, headDim / 2), two f16 a word. */
 export async function readKv(
   { keys, values }: KvCache,
   { kvHeadCount, headDim }: Pick<ModelConfig, 'kvHeadCount' | 'headDim'>,
@@ -38,29 +38,29 @@ export async function readKv(
   const collect = async (
     name: string,
     buffer: GPUBuffer,
-    indexOf: (page: number, dim: number, offset: number) => number,
+    indexOf: (page: number, word: number, offset: number) => number,
   ) => {
     const cached = await readUints(buffer);
     for (let position = 0; position < length; position++) {
       const [block, offset] = [Math.floor(position / 64), position % 64];
-      const bits = Uint32Array.from({ length: kvHeadCount * headDim }, (_, i) => {
-        const page = block * kvHeadCount + Math.floor(i / headDim);
-        return cached[indexOf(page, i % headDim, offset)] as number;
+      const bits = Uint32Array.from({ length: (kvHeadCount * headDim) / 2 }, (_, i) => {
+        const page = block * kvHeadCount + Math.floor(i / (headDim / 2));
+        return cached[indexOf(page, i % (headDim / 2), offset)] as number;
       });
       found.set(`${name} at ${position}`, bits);
     }
   };
   for (const [layer, buffer] of keys.entries()) {
-    // (pages, K, headDim / 4, 64) of vec4, and (pages, K, 64, headDim)
+    // (pages, K, headDim / 4, 64) and (pages, K, 64, headDim / 4), of two words
     await collect(
       `keys ${layer}`,
       buffer,
-      (page, dim, offset) => ((page * (headDim / 4) + Math.floor(dim / 4)) * 64 + offset) * 4 + (dim % 4),
+      (page, word, offset) => ((page * (headDim / 4) + Math.floor(word / 2)) * 64 + offset) * 2 + (word % 2),
     );
     await collect(
       `values ${layer}`,
       values[layer] as GPUBuffer,
-      (page, dim, offset) => (page * 64 + offset) * headDim + dim,
+      (page, word, offset) => (page * 64 + offset) * (headDim / 2) + word,
     );
   }
   return found;

@@ -1,13 +1,25 @@
 import { describe, expect, it } from 'vitest';
-import { type MatmulOptions, matmulRowsStep } from '../../src/kernels/matmul_rows.ts';
+import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kernel.ts';
+import { type MatmulOptions, matmulParams, matmulRows, matmulRowsStep } from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
-import type { WeightFormat } from '../../src/kernels/packed.ts';
+import { formatCodes, type WeightFormat } from '../../src/kernels/packed.ts';
 import { findRowMismatches } from '../../src/model/self_test.ts';
 import { glu } from '../reference/glu.ts';
 import { matmul } from '../reference/matmul.ts';
 import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
-import { device, expectClose, floats, packed, readFloats, rounded, rowsOf, run } from './kernel_bench.ts';
+import {
+  device,
+  empty,
+  expectClose,
+  floats,
+  packed,
+  readFloats,
+  readUints,
+  rounded,
+  rowsOf,
+  run,
+} from './kernel_bench.ts';
 
 const rowCount = 37; // a full tile and a ragged one
 
@@ -84,4 +96,78 @@ it('the load-time self-test finds no difference here, and catches a planted chan
     gpu.rewriteShader = null;
     gpu.pipelines.clear();
   }
+});
+
+describe.each([
+  ['f16', 1],
+  ['f16', 8],
+  ['q8', 8],
+  ['q4', 8],
+] as [WeightFormat, number][])('loads of the few-rows kernel, counted in it: %s, %i rows', (format, rowTotal) => {
+  it.each([null, 'silu'] as const)(
+    'activation %s: every weight word once, by neighbours for neighbours',
+    async (activation) => {
+      const [outputSize, inputSize] = [24, 2048];
+      const weight = await packed(createRandom(1).normals(outputSize * inputSize), inputSize, format);
+      const words = (outputSize * inputSize) / (8 << formatCodes[format]);
+      const groups = Math.ceil(outputSize / 2 / (64 / weight.segments));
+      const loadsPerLane = words / groups / 64;
+      const counted: Kernel = {
+        ...matmulRows,
+        name: 'matmul_rows counted',
+        bindings: [...matmulRows.bindings, { name: 'trace', kind: 'write' }],
+        code: `${matmulRows.code
+          .replace(/weight\[(index[AB])\]/g, 'traced_weight($1)')
+          .replace(/= input\[(.*?)\];/, '= traced_input($1);')
+          .replace('var indexA =', 'workgroupIndex = group; laneIndex = lane; var indexA =')}
+        // (groups, 64 lanes, 1 + loads): how many loads of the input, then which words of the weight.
+        @group(0) @binding(7) var<storage, read_write> trace: array<u32>;
+        var<private> workgroupIndex: u32;
+        var<private> laneIndex: u32;
+        var<private> weightLoads: u32;
+        fn trace_start() -> u32 { return (workgroupIndex * 64u + laneIndex) * ${1 + loadsPerLane}u; }
+        fn traced_weight(index: u32) -> vec4<u32> {
+          weightLoads += 1u;
+          if (weightLoads <= ${loadsPerLane}u) { trace[trace_start() + weightLoads] = index + 1u; }
+          return weight[index];
+        }
+        fn traced_input(index: u32) -> vec4<f32> {
+          trace[trace_start()] += 1u;
+          return input[index];
+        }`,
+      };
+      expect(counted.code.match(/traced_\w+\(/g)?.length).toBe(2 + 1 + 2);
+      const pipeline = await createPipeline(device(), counted, { FORMAT: formatCodes[format], ROWS: rowTotal });
+      const trace = empty(groups * 64 * (1 + loadsPerLane));
+      const bindGroup = createBindGroup(device(), counted, {
+        params: matmulParams(device(), weight, { hasBias: false, addOutput: false, activation }),
+        rows: rowsOf(new Array(rowTotal).fill(0)),
+        weight: weight.buffer,
+        scales: weight.scales,
+        bias: empty(outputSize),
+        input: empty(rowTotal * inputSize),
+        output: empty(rowTotal * outputSize),
+        trace,
+      });
+      run(
+        { rows: rowTotal, blocks: 0 },
+        { label: 'counted', bindGroup, pipeline: () => pipeline, grid: () => [groups, 1, 1] },
+      );
+      const traced = await readUints(trace);
+      const lanes = Array.from({ length: groups * 64 }, (_, lane) =>
+        traced.subarray(lane * (1 + loadsPerLane), (lane + 1) * (1 + loadsPerLane)),
+      );
+      // One load of four inputs for every row serves two outputs.
+      const vectorsPerWord = 2 << formatCodes[format];
+      expect(new Set(lanes.map(([inputLoads]) => inputLoads))).toEqual(
+        new Set([(loadsPerLane / 2) * vectorsPerWord * rowTotal]),
+      );
+      const loads = lanes.flatMap((lane) => [...lane.subarray(1)]);
+      expect([...loads].sort((a, b) => a - b)).toEqual(Array.from({ length: words }, (_, i) => i + 1));
+      for (const [lane, own] of lanes.entries()) {
+        const neighbour = lanes[lane - (lane % 32)] as Uint32Array;
+        expect([...own.subarray(1)]).toEqual([...neighbour.subarray(1)].map((index) => index + (lane % 32)));
+      }
+    },
+  );
 });

@@ -18,7 +18,7 @@ const maxNewTokens = 24;
 
 /** A twin that reads any id, as the kernels do: one that it has no row for is as good as its last. */
 function clamped({ config, tensors }: Pick<RandomModel, 'config' | 'tensors'>): ReferenceModel {
-  const model = createReferenceModel(config, tensors, { matricesAsFloat16: true });
+  const model = createReferenceModel(config, tensors, { matricesAsFloat16: true, cacheAsFloat16: true });
   const last = config.vocabSize - 1;
   return {
     ...model,

@@ -40,7 +40,8 @@ const variants: Record<string, RandomModelOptions> = {
   },
 };
 // The engine packs matrices in F16; what that costs is not the kernels' error.
-const twinOf = ({ config, tensors }: RandomModel) => createReferenceModel(config, tensors, { matricesAsFloat16: true });
+const twinOf = ({ config, tensors }: RandomModel) =>
+  createReferenceModel(config, tensors, { matricesAsFloat16: true, cacheAsFloat16: true });
 
 describe('the forward pass', () => {
   it.each(Object.entries(variants))(
@@ -73,7 +74,7 @@ describe('the forward pass', () => {
         start += rows;
         const logits = await readLogits(forward, config.vocabSize, outputs);
         for (const [i, row] of logits.entries())
-          expectClose(row, twinLogits[start - outputs + i] as Float64Array, 5e-6);
+          expectClose(row, twinLogits[start - outputs + i] as Float64Array, 5e-4); // f16 in the cache tips over now and then
       }
       expect(start).toBe(tokens.length);
     },

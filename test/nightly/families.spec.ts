@@ -18,7 +18,7 @@ describe.each(familyNames)('%s', (name) => {
       memorySource(name, randomFolder(family)),
       memorySource('draft', randomFolder(draft)),
     );
-    const asFloat16 = { matricesAsFloat16: true };
+    const asFloat16 = { matricesAsFloat16: true, cacheAsFloat16: true };
     const targetTwin = createReferenceModel(family.config, family.tensors, asFloat16);
     const draftConfig = parseConfig(draft.configJson, 'draft');
     const draftTwin = createReferenceModel(draftConfig, readSafetensors(draft.safetensors), asFloat16);

@@ -55,3 +55,8 @@ function roundHalfToEven(value: number): number {
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
   return floor % 2 === 0 ? floor : floor + 1;
 }
+
+/** Keys or values as the cache holds them (shaders/lib/half.wgsl): F16, with the largest for what is beyond it. */
+export function roundToCache(values: Float64Array): Float64Array {
+  return roundToFloat16(values.map((value) => Math.max(-65504, Math.min(65504, value))));
+}

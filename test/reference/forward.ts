@@ -3,7 +3,7 @@ import { attention } from './attention.ts';
 import type { ReferenceConfig, Tensor } from './checkpoint.ts';
 import { dequantize } from './dequantize.ts';
 import { embed } from './embed.ts';
-import { roundToFloat16 } from './float_formats.ts';
+import { roundToCache, roundToFloat16 } from './float_formats.ts';
 import { glu } from './glu.ts';
 import { matmul } from './matmul.ts';
 import { rmsNorm } from './rms_norm.ts';
@@ -26,6 +26,8 @@ export type ReferenceOptions = {
    * checkpoint. Default false: exactly the stored values.
    */
   matricesAsFloat16?: boolean;
+  /** Round keys and values as the engine's cache does. Default false. */
+  cacheAsFloat16?: boolean;
   /** Sees every intermediate tensor by name (`layers.0.qkv`, …), for finding where a GPU pass parts from its twin. */
   onTensor?: (name: string, values: Float64Array) => void;
 };
@@ -51,7 +53,7 @@ type Layer = {
 export function createReferenceModel(
   config: ReferenceConfig,
   tensors: ReadonlyMap<string, Tensor>,
-  { matricesAsFloat16 = false, onTensor = () => {} }: ReferenceOptions = {},
+  { matricesAsFloat16 = false, cacheAsFloat16 = false, onTensor = () => {} }: ReferenceOptions = {},
 ): ReferenceModel {
   const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps } = config;
   const querySize = headCount * headDim;
@@ -153,8 +155,9 @@ export function createReferenceModel(
       trace('q', q);
       trace('k', k);
       trace('v', v);
-      layer.keys = write(layer.keys, k, startPosition * kvSize);
-      layer.values = write(layer.values, v, startPosition * kvSize);
+      const cached = (values: Float64Array) => (cacheAsFloat16 ? roundToCache(values) : values);
+      layer.keys = write(layer.keys, cached(k), startPosition * kvSize);
+      layer.values = write(layer.values, cached(v), startPosition * kvSize);
       const mixed = attention(q, layer.keys, layer.values, positions, config, {
         scale: config.attentionScale,
         window,
