@@ -1,6 +1,6 @@
 /** The few-rows matmul: time by rows against its fastest single row, and the bytes of weights it moves. */
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
-import type { Gpu } from '../../src/gpu/device.ts';
+import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
@@ -40,6 +40,58 @@ export const benchedShapes: readonly MatmulShape[] = [
   { name: 'SmolLM2-1.7B gate+up', outputSize: 16384, inputSize: 2048 },
   { name: 'SmolLM2-1.7B down', outputSize: 2048, inputSize: 8192 },
 ];
+
+export type KernelsReport = { adapter: string; figures: MatmulFigures[] };
+
+/** Every shape whose name contains `only`, in every format. */
+export async function benchKernels({
+  only,
+  sampleCount,
+}: {
+  only: string;
+  sampleCount: number;
+}): Promise<KernelsReport> {
+  const gpu = await openGpu();
+  try {
+    const figures: MatmulFigures[] = [];
+    for (const shape of benchedShapes.filter(({ name }) => name.includes(only))) {
+      for (const format of ['f16', 'q8', 'q4'] as const) {
+        figures.push(await benchMatmul(gpu, shape, format, { sampleCount, sampleMs: 20 }));
+        console.log(`${shape.name} ${format}: done`);
+      }
+    }
+    if (figures.length === 0) throw new Error(`Expected --only to be part of a shape's name, got ${only}.`);
+    const { vendor, architecture, description } = gpu.adapter;
+    return { adapter: [vendor, architecture, description].filter(Boolean).join(' '), figures };
+  } finally {
+    closeGpu(gpu);
+  }
+}
+
+export function kernelsMarkdown({ adapter, figures }: KernelsReport): string {
+  const row = (...cells: (string | number)[]) => `| ${cells.join(' | ')} |`;
+  const head = ['matrix', 'N × K', '', 'M = 1, µs', 'GB/s', ...[2, 3, 4, 5, 6, 7, 8].map((m) => `v(${m})`), '±'];
+  return [
+    `## matmul_rows: ${adapter}`,
+    '',
+    row(...head),
+    row(...head.map(() => '---')),
+    ...figures.map(({ name, outputSize, inputSize, format, ms, v, spread, bytesPerSecond }) =>
+      row(
+        name,
+        `${outputSize} × ${inputSize}`,
+        format,
+        (1000 * (ms[0] as number)).toFixed(0),
+        (bytesPerSecond / 1e9).toFixed(2),
+        ...v.slice(1).map((value) => value.toFixed(2)),
+        `${(100 * Math.max(...spread)).toFixed(0)} %`,
+      ),
+    ),
+    '',
+    'v(M): time of M rows / of one, from the fastest samples. ±: median distance of the samples from their median, the largest of all M.',
+    '',
+  ].join('\n');
+}
 
 /** Outputs held against the twin at each end of the matrix. */
 const checkedOutputs = 64;

@@ -2,6 +2,10 @@
  * `npm run bench [-- --tokens 64 --repeats 3]`: the bench of the demo page, in a headless Chromium on this machine's
  * adapter. Prints the table, writes JSON and Markdown to test/bench/results/, named after the adapter. It presses the
  * page's own button, so these figures and those that people send are made by one piece of code.
+ *
+ * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
+ * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
+ * random weights of these models' shapes. Both take `--samples 5` and only print.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +20,16 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const results = fileURLToPath(new URL('./results', import.meta.url));
 
 const { values } = parseArgs({
-  options: { tokens: { type: 'string', default: '64' }, repeats: { type: 'string', default: '3' } },
+  options: {
+    tokens: { type: 'string', default: '64' },
+    repeats: { type: 'string', default: '3' },
+    kernels: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    shapes: { type: 'string' },
+    dtype: { type: 'string', default: 'q4' },
+    layers: { type: 'string' },
+    samples: { type: 'string', default: '5' },
+  },
 });
 
 const browserFound = await ensureBrowser();
@@ -35,6 +48,35 @@ try {
   page.on('pageerror', (error) => console.error(`On the page: ${error.message}`));
   const url = server.resolvedUrls?.local[0];
   if (url === undefined) throw new Error('Expected Vite to listen on localhost, got no address.');
+  if (values.kernels || values.shapes !== undefined) await printFigures(page, url);
+  else await runPageBench(page, url);
+} finally {
+  await browser.close();
+  await server.close();
+}
+
+/** Runs the module of a bench in an empty page, and prints its table. */
+async function printFigures(/** @type {import('@playwright/test').Page} */ page, /** @type {string} */ url) {
+  page.on('console', (message) => console.log(message.text()));
+  await page.route('**/empty', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
+  await page.goto(`${url}empty`);
+  const sampleCount = Number(values.samples);
+  const layers = values.layers === undefined ? null : Number(values.layers);
+  const [file, run, print, options] = values.kernels
+    ? ['matmul.bench.ts', 'benchKernels', 'kernelsMarkdown', { only: values.only, sampleCount }]
+    : ['shapes.bench.ts', 'benchShapes', 'shapesMarkdown', { ...values, layers, sampleCount }];
+  const markdown = await page.evaluate(
+    async ([path, runName, printName, given]) => {
+      const bench = await import(/** @type {string} */ (path));
+      return bench[printName](await bench[runName](given));
+    },
+    /** @type {const} */ ([`/@fs/${join(root, 'test', 'bench', file)}`, run, print, options]),
+  );
+  console.log(`\n${markdown}`);
+}
+
+/** Presses the button of the demo page, prints its table and keeps it. */
+async function runPageBench(/** @type {import('@playwright/test').Page} */ page, /** @type {string} */ url) {
   await page.goto(url);
   await failOnProblem(page, '#bench-start:enabled');
   await page.fill('#bench-tokens', values.tokens);
@@ -68,9 +110,6 @@ try {
   } else {
     process.exitCode = 1;
   }
-} finally {
-  await browser.close();
-  await server.close();
 }
 
 /** Waits for a selector, without a time limit of its own; throws what the page says when that is an error instead. */

@@ -1,0 +1,190 @@
+/** Rounds of models that are not here: random weights of real shapes, measured v and c, and the speedup for given acceptance. */
+import { expectedTokensPerRound } from '../../demo/cost_model.ts';
+import { createStorage, createStorageFrom } from '../../src/gpu/buffers.ts';
+import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
+import { type PackedMatrix, packedWords, segmentsOf, type WeightFormat } from '../../src/kernels/packed.ts';
+import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
+import { createForward } from '../../src/model/forward.ts';
+import type { Weights } from '../../src/model/weights.ts';
+import { measureCosts } from '../../src/speculative/costs.ts';
+import { createPair, createRoundPlan } from '../../src/speculative/round.ts';
+import { createSequences } from '../../src/speculative/sequence.ts';
+import type { CostReport } from '../../src/types.ts';
+
+const smollm2 = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  vocab_size: 49152,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+  hidden_act: 'silu',
+};
+/** By the names that `--shapes` takes. */
+const published: Record<string, Record<string, unknown>> = {
+  'smollm2-1.7b': {
+    ...smollm2,
+    hidden_size: 2048,
+    intermediate_size: 8192,
+    num_hidden_layers: 24,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    rope_theta: 130000,
+  },
+  'smollm2-360m': {
+    ...smollm2,
+    hidden_size: 960,
+    intermediate_size: 2560,
+    num_hidden_layers: 32,
+    num_attention_heads: 15,
+    num_key_value_heads: 5,
+    rope_theta: 100000,
+  },
+  'smollm2-135m': {
+    ...smollm2,
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    rope_theta: 100000,
+  },
+};
+
+export type ShapesOptions = {
+  /** `smollm2-1.7b+135m`: target and draft, the draft's family being the target's unless it says its own. */
+  shapes: string;
+  dtype: WeightFormat;
+  /** Of each model at most so many; null: all. */
+  layers: number | null;
+  sampleCount: number;
+};
+
+export type ShapesReport = ShapesOptions & {
+  adapter: string;
+  costs: CostReport;
+  layerCounts: { target: number; draft: number };
+  weightBytes: { target: number; draft: number };
+  /** Weights of the target / time of one row. */
+  bytesPerSecond: number;
+  /** Speedup by acceptance and k: expected tokens of a round / its measured cost. */
+  speedups: { alpha: number; byDraftLength: number[] }[];
+};
+
+export async function benchShapes(options: ShapesOptions): Promise<ShapesReport> {
+  const { shapes, dtype, layers, sampleCount } = options;
+  const [targetName = '', draftSuffix = ''] = shapes.split('+');
+  const draftName = draftSuffix in published ? draftSuffix : `${targetName.split('-')[0]}-${draftSuffix}`;
+  const gpu = await openGpu();
+  try {
+    const open = async (name: string) => {
+      const config = configOf(name, layers);
+      const weights = randomWeights(gpu, name, config, dtype);
+      const size = { slots: 1, contextLength: 256, rowCapacity: 64, paddedRows: false };
+      return { weights, config, forward: await createForward(gpu, name, config, weights, size) };
+    };
+    const [target, draft] = [await open(targetName), await open(draftName)];
+    const sequences = createSequences(gpu, { slots: 1, contextLength: 256, vocabSize: target.config.vocabSize });
+    const pair = await createPair(gpu, target.forward, draft.forward, sequences);
+    const plan = await createRoundPlan(gpu, pair, { sequences, slot: 0 });
+    const costs = await measureCosts(gpu, plan, sequences, { sampleCount });
+    const speedupOf = (alpha: number) =>
+      costs.v.map((v, k) => (k === 0 ? 1 : expectedTokensPerRound(alpha, k) / (k * (costs.c as number) + v)));
+    return {
+      ...options,
+      adapter: [gpu.adapter.vendor, gpu.adapter.architecture, gpu.adapter.description].filter(Boolean).join(' '),
+      costs,
+      layerCounts: { target: target.config.layerCount, draft: draft.config.layerCount },
+      weightBytes: { target: target.weights.sizeBytes, draft: draft.weights.sizeBytes },
+      bytesPerSecond: (1000 * target.weights.sizeBytes) / costs.targetStepMs,
+      speedups: [0.5, 0.7, 0.9].map((alpha) => ({ alpha, byDraftLength: speedupOf(alpha) })),
+    };
+  } finally {
+    closeGpu(gpu);
+  }
+}
+
+export function shapesMarkdown(report: ShapesReport): string {
+  const { shapes, dtype, costs, layerCounts, weightBytes, adapter } = report;
+  const row = (...cells: (string | number)[]) => `| ${cells.join(' | ')} |`;
+  const ks = costs.v.map((_, k) => k);
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  return [
+    `## ${shapes}, ${dtype}, random weights: ${adapter}`,
+    '',
+    `Layers: target ${layerCounts.target}, draft ${layerCounts.draft}; weights ${mib(weightBytes.target)}, ${mib(weightBytes.draft)}. ` +
+      `Target step ${costs.targetStepMs.toFixed(2)} ms (${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s), draft step ` +
+      `${costs.draftStepMs?.toFixed(2)} ms, c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples.`,
+    '',
+    row('k', ...ks),
+    row(...['', ...ks].map(() => '---')),
+    row('v(k + 1)', ...costs.v.map((v) => v.toFixed(2))),
+    row('±', ...costs.vSpread.map((spread) => `${(100 * spread).toFixed(0)} %`)),
+    ...report.speedups.map(({ alpha, byDraftLength }) =>
+      row(`S at α = ${alpha}`, ...byDraftLength.map((speedup) => speedup.toFixed(2))),
+    ),
+    '',
+  ].join('\n');
+}
+
+/** @throws Error with the names there are. */
+function configOf(name: string, layers: number | null): ModelConfig {
+  const json = published[name];
+  if (json === undefined) {
+    throw new Error(`Expected --shapes out of ${Object.keys(published).join(', ')}, joined by +; got ${name}.`);
+  }
+  const layerCount = Math.min(json.num_hidden_layers as number, layers ?? Number.POSITIVE_INFINITY);
+  return parseConfig({ ...json, num_hidden_layers: layerCount }, name);
+}
+
+/** Weights that are small and finite, one block of random bits again and again: their values cost no time. */
+function randomWeights(gpu: Gpu, label: string, config: ModelConfig, dtype: WeightFormat): Weights {
+  // As weightFormats has it: the vocabulary keeps a finer format than q4.
+  const formats = { layers: dtype, vocabulary: dtype === 'q4' ? ('q8' as const) : dtype };
+  const bytesBefore = gpu.bytes;
+  const block = new Uint32Array(2 ** 18);
+  const fill = (buffer: GPUBuffer, isHalf: boolean): GPUBuffer => {
+    crypto.getRandomValues(block.subarray(0, 2 ** 14));
+    for (let size = 2 ** 14; size < block.length; size *= 2) block.copyWithin(size, 0, size);
+    // Halves of magnitude 2^-8 to 2^-6.
+    if (isHalf) block.set(block.map((word) => (word & 0x87ff_87ff) | 0x1c00_1c00));
+    for (let offset = 0; offset < buffer.size; offset += block.byteLength) {
+      const size = Math.min(block.byteLength, buffer.size - offset);
+      gpu.device.queue.writeBuffer(buffer, offset, block, 0, size / 4);
+    }
+    return buffer;
+  };
+  const noScales = createStorage(gpu, 'no scales', 16);
+  const matrix = (outputSize: number, inputSize: number, format: WeightFormat): PackedMatrix => {
+    const words = packedWords({ outputSize, inputSize }, format);
+    const isHalf = format === 'f16';
+    return {
+      buffer: fill(createStorage(gpu, `${label} weight`, words * 16), isHalf),
+      scales: isHalf ? noScales : fill(createStorage(gpu, `${label} scales`, words * 2), true),
+      format,
+      outputSize,
+      inputSize,
+      ...segmentsOf(inputSize, format),
+    };
+  };
+  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, layerCount } = config;
+  const ones = () => createStorageFrom(gpu, `${label} norm`, new Float32Array(hiddenSize).fill(1));
+  const linear = (outputSize: number, inputSize: number) => ({
+    weight: matrix(outputSize, inputSize, formats.layers),
+    bias: null,
+  });
+  const embedding = matrix(vocabSize, hiddenSize, formats.vocabulary);
+  const layers = Array.from({ length: layerCount }, () => ({
+    attentionInputNorm: ones(),
+    attentionOutputNorm: null,
+    ffnInputNorm: ones(),
+    ffnOutputNorm: null,
+    headNorm: null,
+    qkv: linear((headCount + 2 * kvHeadCount) * headDim, hiddenSize),
+    attentionOutput: linear(hiddenSize, headCount * headDim),
+    gateUp: linear(2 * ffnSize, hiddenSize),
+    down: linear(hiddenSize, ffnSize),
+  }));
+  const finalNorm = ones();
+  return { embedding, layers, finalNorm, head: embedding, parameterCount: 0, sizeBytes: gpu.bytes - bytesBefore };
+}
