@@ -1,10 +1,12 @@
 import { wrap } from 'comlink';
 import { createChat } from './chat.ts';
+import type { ModelCheck } from './check_types.ts';
 import { toDraftOption } from './draft_options.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
 import { hubFolderUrl } from './model/hub.ts';
 import type { ParsedLocation } from './model_options.ts';
 import {
+  type ParsedEngineOptions,
   parseCostOptions,
   parseEngineOptions,
   parseGenerateOptions,
@@ -27,10 +29,31 @@ export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
  * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
  */
 export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
-  const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, ...rest } = parseEngineOptions(
-    options,
-    ['worker'],
+  const parsed = parseEngineOptions(options, ['worker']);
+  return inWorker(parsed, async (connection, request) =>
+    makeEngine(connection, await connection.call((session) => session.load(request)), parsed.modelName),
   );
+}
+
+/**
+ * Says in a worker of its own what a pair needs and whether this device has it, without downloading weights: config,
+ * tokenizer, and the heads of the weight files are read. What `createEngine` would refuse is listed in `problems`.
+ * @throws as `createEngine` does where files cannot be fetched, are malformed, or are of no supported model
+ */
+export async function checkModel(options: ClientEngineOptions): Promise<ModelCheck> {
+  return inWorker(parseEngineOptions(options, ['worker'], 'checkModel()'), async (connection, request) => {
+    const check = await connection.call((session) => session.check(request));
+    void connection.close(new EngineDisposedError('The check is over.'));
+    return check;
+  });
+}
+
+/** Whatever goes wrong, an abort included, the worker is let go. */
+async function inWorker<T>(
+  options: ParsedEngineOptions,
+  use: (connection: Connection, request: LoadRequest) => Promise<T>,
+): Promise<T> {
+  const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, ...rest } = options;
   const request: LoadRequest = {
     ...rest,
     ...(contextLength === null ? {} : { contextLength }),
@@ -48,7 +71,7 @@ export async function createEngine(options: ClientEngineOptions): Promise<Engine
   signal?.addEventListener('abort', abort, { once: true });
   try {
     await connection.ready;
-    return makeEngine(connection, await connection.call((session) => session.load(request)), rest.modelName);
+    return await use(connection, request);
   } catch (error) {
     void connection.close(error);
     throw error;

@@ -1,6 +1,8 @@
+import { checkPair } from './check_model.ts';
+import type { ModelCheck } from './check_types.ts';
 import { createEngineOn } from './engine_core.ts';
 import { InvalidOptionError } from './errors.ts';
-import { openGpu } from './gpu/device.ts';
+import { findAdapter, openGpu } from './gpu/device.ts';
 import { createFileCache } from './model/file_cache.ts';
 import { browserStore } from './model/file_store.ts';
 import { sourceAt } from './model/location.ts';
@@ -21,7 +23,24 @@ export type DirectEngineOptions = EngineOptions & {
  * @throws a typed error of `foretoken` that says what was expected, what was found and what to do
  */
 export async function createEngine(options: DirectEngineOptions): Promise<Engine> {
-  const { target, draft, cache, extras, ...rest } = parseEngineOptions(options, ['gpu', 'tokenizer']);
+  const { target, draft, gpu, ...rest } = readSources(options, 'createEngine()');
+  const reopenGpu = () => openGpu(gpu);
+  return createEngineOn(await reopenGpu(), target, draft, { ...rest, reopenGpu });
+}
+
+/**
+ * Says what a pair needs and whether this device has it, without downloading weights: it reads config, tokenizer, and the
+ * heads of the weight files. What `createEngine` would refuse is listed in `problems`.
+ * @throws as `createEngine` does where files cannot be fetched, are malformed, or are of no supported model
+ */
+export async function checkModel(options: DirectEngineOptions): Promise<ModelCheck> {
+  const { target, draft, gpu, ...rest } = readSources(options, 'checkModel()');
+  const adapter = await findAdapter(gpu).catch((error: Error) => error);
+  return checkPair(adapter, target, draft, rest);
+}
+
+function readSources(options: DirectEngineOptions, call: 'createEngine()' | 'checkModel()') {
+  const { target, draft, cache, extras, ...rest } = parseEngineOptions(options, ['gpu', 'tokenizer'], call);
   const { gpu, tokenizer } = extras as Pick<DirectEngineOptions, 'gpu' | 'tokenizer'>;
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== 'function') {
     throw new InvalidOptionError(
@@ -30,13 +49,7 @@ export async function createEngine(options: DirectEngineOptions): Promise<Engine
   }
   const store = cache === false ? null : browserStore();
   const files = store && createFileCache(store, cache === true);
-  const targetSource = sourceAt(target, files);
-  const draftSource = draft === null ? null : sourceAt(draft, files);
+  const sources = { target: sourceAt(target, files), draft: draft === null ? null : sourceAt(draft, files) };
   rest.signal?.throwIfAborted();
-  const reopenGpu = () => openGpu(gpu as GPU | undefined);
-  return createEngineOn(await reopenGpu(), targetSource, draftSource, {
-    ...rest,
-    reopenGpu,
-    ...(tokenizer !== undefined && { tokenizer }),
-  });
+  return { ...rest, ...sources, gpu: gpu as GPU | undefined, ...(tokenizer !== undefined && { tokenizer }) };
 }

@@ -1,34 +1,22 @@
-import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
+import { checkStopTokens, commonFormat, contextLengthOf, createParts } from './engine_parts.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
-import { createStagingRing } from './gpu/readback.ts';
+import type { StagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
-import { maxRows } from './kernels/matmul_rows.ts';
-import type { PackedMatrix } from './kernels/packed.ts';
 import { allOrAbort } from './model/abort.ts';
-import { createForward, dispatchesPerPass, type Forward } from './model/forward.ts';
-import { pagesFor } from './model/kv_cache.ts';
+import { dispatchesPerPass, type Forward } from './model/forward.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
 import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
 import { checkWeightLimits, matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
-import { MAX_STOP_TOKENS } from './sampling_options.ts';
 import { measureCosts } from './speculative/costs.ts';
 import { type Decoder, decode } from './speculative/decode.ts';
 import { createDraftLengthPolicy } from './speculative/draft_length.ts';
 import { nothingFed } from './speculative/fed_tokens.ts';
-import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
-import { RECORD_BYTES } from './speculative/record.ts';
-import { createPair, createRoundPlan, dispatchesPerRound } from './speculative/round.ts';
+import { dispatchesPerRound } from './speculative/round.ts';
 import { greedySampling } from './speculative/sampler.ts';
-import { createSequences } from './speculative/sequence.ts';
 import type { EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
-
-/** The default `contextLength` never exceeds this: the KV cache grows with it. */
-const defaultContextLimit = 4096;
-/** Rows of one prefill pass. */
-const prefillRows = 64;
 
 export type LoadEngineOptions = Pick<
   ParsedEngineOptions,
@@ -106,36 +94,22 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   const matrices = weights.flatMap(matricesOf);
   const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();
-  const slots = options.maxRunningRequests;
-  // One request can fill the context; several share what it would take.
-  const pageCount = pagesFor(contextLength);
-  const forwards = await Promise.all(
-    files.map(({ config }, i) =>
-      createForward(gpu, i === 0 ? 'target' : 'draft', config, weights[i] as Weights, {
-        slots,
-        pageCount,
-        contextLength,
-        rowCapacity: paddedRows ? maxRows : prefillRows,
-        paddedRows,
-      }),
-    ),
-  );
-  const sequences = createSequences(gpu, { slots, contextLength, vocabSize: target.config.vocabSize });
-  const [targetForward, draftForward = null] = forwards as [Forward, Forward?];
-  const pair = await createPair(gpu, targetForward, draftForward, sequences);
+  const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows });
+  const { forwards, sequences, pageCount } = parts;
   const running = { count: 0 };
-  const decoderOf = async (slot: number): Promise<Decoder> => ({
-    gpu,
-    plan: await createRoundPlan(gpu, pair, { ngram: options.ngram, sequences, slot }),
-    sequences,
-    ring: createStagingRing(gpu, `record ${slot}`, options.roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES),
-    roundsInFlight: options.roundsInFlight,
-    epoch: 0,
-    policy: null, // nothing is to be learnt from the warm-up
-    fed: nothingFed,
-    running,
-  });
-  const decoders = await Promise.all(Array.from({ length: slots }, (_, slot) => decoderOf(slot)));
+  const decoders = parts.plans.map(
+    (plan, slot): Decoder => ({
+      gpu,
+      plan,
+      sequences,
+      ring: parts.rings[slot] as StagingRing,
+      roundsInFlight: options.roundsInFlight,
+      epoch: 0,
+      policy: null, // nothing is to be learnt from the warm-up
+      fed: nothingFed,
+      running,
+    }),
+  );
   const [first] = decoders as [Decoder];
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
   const costs = drafter && (await measureCosts(gpu, first.plan, sequences, { sampleCount: 3, quick: true }));
@@ -163,7 +137,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       contextLength,
       dtype: options.dtype ?? commonFormat(matrices),
       roundsInFlight: options.roundsInFlight,
-      maxRunningRequests: slots,
+      maxRunningRequests: options.maxRunningRequests,
       dispatchesPerRound: dispatchesPerRound(first.plan),
       costs,
       gpuBytes: gpu.bytes,
@@ -185,28 +159,6 @@ async function warmUp(decoder: Decoder, draftLength: number, signal: AbortSignal
   };
   await decode(decoder, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
   decoder.fed = nothingFed;
-}
-
-function commonFormat(matrices: readonly PackedMatrix[]): EngineInfo['dtype'] {
-  const [format, ...others] = new Set(matrices.map((matrix) => matrix.format));
-  return format === undefined || others.length > 0 ? 'mixed' : format;
-}
-
-function contextLengthOf(files: readonly OpenedModel[], asked: number | null): number {
-  const longest = Math.min(...files.map(({ config }) => config.maxContextLength));
-  if (asked === null) return Math.min(longest, defaultContextLimit);
-  if (asked <= longest) return asked;
-  throw new InvalidOptionError(
-    `Expected \`contextLength\` to be at most ${longest} (max_position_embeddings of ${files.map(({ url }) => url).join(', ')}), ` +
-      `got ${asked}. Lower it.`,
-  );
-}
-
-function checkStopTokens({ url, config }: OpenedModel): void {
-  if (config.eosTokenIds.length <= MAX_STOP_TOKENS) return;
-  throw new UnsupportedModelError(
-    `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
-  );
 }
 
 function modelInfo({ url, config }: OpenedModel, weights: Weights, forward: Forward): ModelInfo {

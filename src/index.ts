@@ -15,7 +15,8 @@ export type {
   ChatUsage,
   ChatUsageExtra,
 } from './chat_types.ts';
-export { type ClientEngineOptions, createEngine, type WorkerOption } from './client.ts';
+export type { CheckedModel, DeviceLimits, GpuMemory, ModelCheck, ModelProblem } from './check_types.ts';
+export { type ClientEngineOptions, checkModel, createEngine, type WorkerOption } from './client.ts';
 export {
   DeviceError,
   DeviceLimitError,

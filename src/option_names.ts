@@ -156,7 +156,7 @@ function unknownOption(key: string, call: string, allowed: readonly string[], fo
   const start = `Unknown option \`${key.length > 64 ? `${key.slice(0, 64)}…` : key}\``;
   const suggestion = closestKey(key, allowed);
   if (suggestion !== null) return new InvalidOptionError(`${start}; did you mean \`${suggestion}\`?`);
-  const otherKeys = call === 'createEngine()' ? GENERATE_KEYS : ENGINE_KEYS;
+  const otherKeys = foreignCall === 'generate()' ? GENERATE_KEYS : ENGINE_KEYS;
   const elsewhere = closestKey(key, otherKeys);
   if (elsewhere !== null) {
     return new InvalidOptionError(`${start} of ${call}: \`${elsewhere}\` is an option of ${foreignCall}.`);
@@ -167,18 +167,18 @@ function unknownOption(key: string, call: string, allowed: readonly string[], fo
 /** Copies the known options out of what the caller passed, reading each once; a value of undefined means not given. */
 export function readOptions(
   raw: unknown,
-  call: 'createEngine()' | 'generate()' | 'measureCosts()' | 'chat.completions.create()' | 'draft',
+  call: 'createEngine()' | 'checkModel()' | 'generate()' | 'measureCosts()' | 'chat.completions.create()' | 'draft',
   allowed: readonly string[],
 ): GivenOptions {
   const what = `the options of ${call}`;
   return reading(what, () => {
+    const loads = call === 'createEngine()' || call === 'checkModel()';
     if (!isPlainObject(raw)) {
-      const example =
-        call === 'createEngine()'
-          ? "{ target: 'models/target/' }"
-          : call === 'chat.completions.create()'
-            ? "{ messages: [{ role: 'user', content: 'Hello' }] }"
-            : '{ maxNewTokens: 100 }';
+      const example = loads
+        ? "{ target: 'models/target/' }"
+        : call === 'chat.completions.create()'
+          ? "{ messages: [{ role: 'user', content: 'Hello' }] }"
+          : '{ maxNewTokens: 100 }';
       throw new InvalidOptionError(
         `Expected ${what} to be a plain object, got ${inWords(raw)}. Pass options as ${example}.`,
       );
@@ -186,7 +186,7 @@ export function readOptions(
     const options = new Map<string, unknown>();
     for (const key of Reflect.ownKeys(raw)) {
       if (typeof key !== 'string' || !allowed.includes(key)) {
-        throw unknownOption(String(key), call, allowed, call === 'createEngine()' ? 'generate()' : 'createEngine()');
+        throw unknownOption(String(key), call, allowed, loads ? 'generate()' : 'createEngine()');
       }
       const value = reading(`\`${key}\``, () => raw[key]);
       if (value !== undefined) options.set(key, value);

@@ -93,11 +93,15 @@ function dtypeOption(options: GivenOptions): ParsedEngineOptions['dtype'] {
 }
 
 /**
- * The options of `createEngine`. `extraKeys` are the keys that this caller knows beside them (`worker` on the client;
+ * The options of `createEngine` and `checkModel`. `extraKeys` are the keys that this caller knows beside them (`worker` on the client;
  * `gpu` and `tokenizer` in `foretoken/engine`); their values come back unchecked in `extras`.
  */
-export function parseEngineOptions(raw: unknown, extraKeys: readonly string[] = []): ParsedEngineOptions {
-  const options = readOptions(raw, 'createEngine()', [...ENGINE_KEYS, ...extraKeys]);
+export function parseEngineOptions(
+  raw: unknown,
+  extraKeys: readonly string[] = [],
+  call: 'createEngine()' | 'checkModel()' = 'createEngine()',
+): ParsedEngineOptions {
+  const options = readOptions(raw, call, [...ENGINE_KEYS, ...extraKeys]);
   const target = locationOption(options, 'target');
   if (target === undefined) throw expected('target', LOCATION_WORDS, undefined, 'Pass for example `new URL(…).href`.');
   const prefix = options.get('metricsPrefix') ?? DEFAULT_METRICS_PREFIX;

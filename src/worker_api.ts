@@ -4,7 +4,9 @@
  * A page says `hello` until it hears `ready`, then sends `open` with a MessagePort. Calls (comlink) and events (plain
  * messages) of that engine share this one port, so their order is kept; there is no port and no proxy per run.
  */
+
 import type { ChatPrompt, PlainChatMessage } from './chat_types.ts';
+import type { ModelCheck } from './check_types.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
 import type {
   CostReport,
@@ -18,7 +20,7 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 3;
+export const workerProtocol = 4;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };
@@ -51,6 +53,7 @@ export type WorkerSession = {
   ping(): void;
   /** Holds the Web Lock `name` for as long as this worker lives, which tells the page of its death; false where it cannot. */
   holdLock(name: string): Promise<boolean>;
+  check(request: LoadRequest): Promise<ModelCheck>;
   load(request: LoadRequest): Promise<EngineInfo>;
   /** Starts a run; its rounds and its end arrive as events. */
   generate(request: GenerateRequest): void;
@@ -62,7 +65,11 @@ export type WorkerSession = {
   dispose(): Promise<void>;
 };
 
-type CreateEngine = (options: EngineOptions) => Promise<Engine>;
+/** What `foretoken/engine` gives. */
+export type EngineApi = {
+  createEngine(options: EngineOptions): Promise<Engine>;
+  checkModel(options: EngineOptions): Promise<ModelCheck>;
+};
 
 /** What `serveWorker` needs of the worker's global scope. */
 export type WorkerScope = {
@@ -73,7 +80,7 @@ export type WorkerScope = {
 /** Answers pages: one engine for each port that they open. Garbage is answered by a typed error and changes nothing. */
 export function serveWorker(
   scope: WorkerScope,
-  createEngine: CreateEngine,
+  api: EngineApi,
   expose: (session: WorkerSession, port: MessagePort) => void,
 ): void {
   scope.addEventListener('message', ({ data }) => {
@@ -82,7 +89,7 @@ export function serveWorker(
       scope.postMessage({ foretoken: 'ready', protocol: workerProtocol });
     } else if (request?.foretoken === 'open' && request.port instanceof MessagePort) {
       const { port } = request;
-      const session = createWorkerSession(createEngine, (event) => port.postMessage(event));
+      const session = createWorkerSession(api, (event) => port.postMessage(event));
       // Fires where the browser tells of a page that dropped its engine without `dispose()`. Harmless after one.
       port.addEventListener('close', () => void session.dispose());
       expose(session, port);
@@ -97,7 +104,10 @@ export function serveWorker(
 }
 
 /** One engine's session. `post` must not throw. */
-export function createWorkerSession(createEngine: CreateEngine, post: (event: SessionEvent) => void): WorkerSession {
+export function createWorkerSession(
+  { createEngine, checkModel }: EngineApi,
+  post: (event: SessionEvent) => void,
+): WorkerSession {
   const loading = new AbortController();
   const runs = new Map<number, AbortController>();
   let engine: Engine | null = null;
@@ -140,6 +150,11 @@ export function createWorkerSession(createEngine: CreateEngine, post: (event: Se
           })
           .catch(() => resolve(false)); // an opaque origin has no locks; the heartbeat has to do
       });
+    },
+
+    async check(request) {
+      if (disposed) throw disposedError();
+      return checkModel({ ...request, signal: loading.signal });
     },
 
     async load(request) {

@@ -3,7 +3,7 @@ import { checkBindingSize, type Gpu } from './device.ts';
 /** Creates a zeroed buffer that the engine accounts for and frees. `sizeBytes` is rounded up to 16. */
 export function createBuffer(gpu: Gpu, label: string, sizeBytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
   const size = Math.max(16, Math.ceil(sizeBytes / 16) * 16);
-  checkBindingSize(gpu, label, size);
+  checkBindingSize(gpu.device.limits, label, size);
   const buffer = gpu.device.createBuffer({ label, size, usage });
   gpu.buffers.add(buffer);
   gpu.bytes += size;

@@ -27,11 +27,8 @@ const requestedLimits = [
   'maxStorageBuffersPerShaderStage',
 ] as const;
 
-/**
- * Opens the high-performance adapter of `gpu` (default `navigator.gpu`).
- * @throws WebGPUUnavailableError without WebGPU or without an adapter; DeviceError if the device is refused.
- */
-export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu): Promise<Gpu> {
+/** The high-performance adapter of `gpu` (default `navigator.gpu`). @throws WebGPUUnavailableError */
+export async function findAdapter(gpu: GPU | undefined = globalThis.navigator?.gpu): Promise<GPUAdapter> {
   if (gpu === undefined) {
     throw new WebGPUUnavailableError(
       'Expected WebGPU (`navigator.gpu`), found none. Use a browser with WebGPU (Chrome or Edge 113+, Safari 26+, Firefox 141+), ' +
@@ -44,6 +41,20 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
       'Expected a WebGPU adapter, the browser offers none. Check that hardware acceleration is on (chrome://gpu) and the graphics driver is current.',
     );
   }
+  return adapter;
+}
+
+export function adapterInfo({ info }: GPUAdapter): AdapterInfo {
+  const { vendor, architecture, device, description } = info;
+  return { vendor, architecture, device, description };
+}
+
+/**
+ * Opens the high-performance adapter of `gpu` (default `navigator.gpu`).
+ * @throws WebGPUUnavailableError without WebGPU or without an adapter; DeviceError if the device is refused.
+ */
+export async function openGpu(gpu?: GPU): Promise<Gpu> {
+  const adapter = await findAdapter(gpu);
   const requiredLimits: Record<string, number> = {};
   for (const name of requestedLimits) requiredLimits[name] = adapter.limits[name];
   let device: GPUDevice;
@@ -54,7 +65,6 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
       `The adapter refused a device: ${(error as Error).message}. Close other GPU pages and retry.`,
     );
   }
-  const { vendor, architecture, device: deviceName, description } = adapter.info;
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
@@ -62,7 +72,7 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
   failed.catch(() => {}); // whoever waits races it; nobody waiting is no unhandled rejection
   const context: Gpu = {
     device,
-    adapter: { vendor, architecture, device: deviceName, description },
+    adapter: adapterInfo(adapter),
     features: [],
     bytes: 0,
     buffers: new Set(),
@@ -100,8 +110,14 @@ export function closeGpu(gpu: Gpu): void {
 }
 
 /** @throws DeviceLimitError naming the need, the limit and what to do, if `sizeBytes` cannot be bound as one buffer. */
-export function checkBindingSize(gpu: Gpu, label: string, sizeBytes: number): void {
-  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+export function checkBindingSize(
+  {
+    maxBufferSize,
+    maxStorageBufferBindingSize,
+  }: Pick<GPUSupportedLimits, 'maxBufferSize' | 'maxStorageBufferBindingSize'>,
+  label: string,
+  sizeBytes: number,
+): void {
   const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
   if (sizeBytes <= limit) return;
   throw new DeviceLimitError(

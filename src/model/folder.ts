@@ -7,7 +7,8 @@ import { createChatTemplate } from './chat_template.ts';
 import { applyGenerationConfig, type ModelConfig, parseConfig } from './config.ts';
 import type { OpenedModel } from './opened_model.ts';
 import { readSafetensors } from './safetensors.ts';
-import { parseShardIndex, readShards } from './shards.ts';
+import { readSafetensorsHead } from './safetensors_head.ts';
+import { parseShardIndex, readShards, shardFiles } from './shards.ts';
 import { type ModelSource, readFile } from './source.ts';
 import type { TensorRows } from './tensor_rows.ts';
 import { checkTensors } from './tensors.ts';
@@ -75,6 +76,7 @@ export async function openFolder(
     tokenizer: tokenizer ?? wrapTokenizer(tokenizerLike as TokenizerLike, config.vocabSize),
     chatTemplate,
     storedFormat: () => 'f16',
+    weightFiles: (linked) => weightFiles(source, config, linked),
     readTensors: (options) => readTensors(source, config, options),
   };
 }
@@ -83,6 +85,20 @@ export async function openFolder(
 async function readTemplate(source: ModelSource, signal: AbortSignal): Promise<string | null> {
   const bytes = await readFile(source, 'chat_template.jinja', { signal, maxBytes: MAX_CONFIG_BYTES, optional: true });
   return bytes && new TextDecoder().decode(bytes);
+}
+
+async function weightFiles(source: ModelSource, config: ModelConfig, signal: AbortSignal | undefined) {
+  const linked = signal && { signal };
+  const single = await readSafetensorsHead(source, WEIGHTS, { ...linked, optional: true });
+  if (single !== null) {
+    checkTensors(config, single.stored, source.url + WEIGHTS);
+    return [{ name: WEIGHTS, sizeBytes: single.sizeBytes }];
+  }
+  const json = await readJson(source, WEIGHTS_INDEX, MAX_INDEX_BYTES, signal, true);
+  if (json !== undefined) return shardFiles(source, parseShardIndex(json, source.url + WEIGHTS_INDEX), config, signal);
+  // Neither is there: the plain request says what the server answers.
+  await source.open(WEIGHTS, { ...linked });
+  return [];
 }
 
 /** From one file or, where that is absent, from shards. */

@@ -56,6 +56,7 @@ export async function openGguf(
     tokenizer,
     chatTemplate: createChatTemplate(tokenizerConfig.chat_template, tokenizerConfig, name),
     storedFormat: (tensor) => packedFormatOf((placed.get(tensor) as GgufTensor).dtype),
+    weightFiles: async () => [{ name: file, sizeBytes: head.dataEnd }],
     readTensors: (options) => readTensors(source, file, { config: complete, head, placed, start }, options),
   };
 }

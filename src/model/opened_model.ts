@@ -14,6 +14,8 @@ export type OpenedModel = {
   chatTemplate: ChatTemplate;
   /** The coarsest format that holds a tensor of the file about as it is. */
   storedFormat(tensor: string): WeightFormat;
+  /** The files that hold the weights, from their heads, which are held against the config. */
+  weightFiles(signal: AbortSignal | undefined): Promise<{ name: string; sizeBytes: number }[]>;
   /** Exactly the tensors that the model needs, of the shapes that its config implies, in the order of the files. */
   readTensors(options: Pick<ReadOptions, 'signal' | 'onBytes'>): AsyncGenerator<TensorRows, void, void>;
 };

@@ -25,27 +25,23 @@ export async function findRowMismatches(
   gpu: Gpu,
   matrices: readonly { inputSize: number; format: WeightFormat }[],
 ): Promise<string[]> {
-  const made: GPUBuffer[] = [];
-  const keep = (buffer: GPUBuffer): GPUBuffer => {
-    made.push(buffer);
-    return buffer;
-  };
+  // The steps' parameters are among what is made here.
+  const before = new Set(gpu.buffers);
   const mismatches: string[] = [];
   try {
     const rowsData = new Uint32Array(rowsSize(tileRows) / 4);
     rowsData[0] = tileRows;
-    const rows = keep(createStorageFrom(gpu, 'self-test rows', rowsData));
+    const rows = createStorageFrom(gpu, 'self-test rows', rowsData);
     const noise = pseudoRandom(1);
-    const bias = keep(createStorageFrom(gpu, 'self-test bias', Float32Array.from({ length: outputSize }, noise)));
+    const bias = createStorageFrom(gpu, 'self-test bias', Float32Array.from({ length: outputSize }, noise));
     const outputBytes = tileRows * outputSize * 4;
     const tested = new Set<string>();
     for (const [index, { inputSize, format }] of matrices.entries()) {
       const what = `${format} K=${inputSize}`;
       if (tested.has(what)) continue;
       tested.add(what);
-      const input = keep(
-        createStorageFrom(gpu, 'self-test input', Float32Array.from({ length: tileRows * inputSize }, noise)),
-      );
+      const inputData = Float32Array.from({ length: tileRows * inputSize }, noise);
+      const input = createStorageFrom(gpu, 'self-test input', inputData);
       // Random float16 bits below 2 in magnitude: the fractions fill all ten bits, so rounding shows.
       const bits = Uint16Array.from({ length: outputSize * inputSize }, () => (noise() + 1) * 0x1e00);
       const packer = createPacker(gpu, 1);
@@ -53,8 +49,6 @@ export async function findRowMismatches(
       const data = new Uint8Array(bits.buffer);
       await packer.write(weight, 0, { name: what, dtype: 'F16', rowCount: outputSize, data });
       packer.close();
-      keep(weight.buffer);
-      keep(weight.scales);
       const run = async (create: (output: GPUBuffer) => Promise<Step>, rowCount: number): Promise<Uint32Array> => {
         const output = createStorage(gpu, 'self-test output', outputBytes);
         try {
@@ -83,7 +77,7 @@ export async function findRowMismatches(
       }
     }
   } finally {
-    for (const buffer of made) destroyBuffer(gpu, buffer);
+    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
   }
   return mismatches;
 }

@@ -3,6 +3,7 @@ import { ModelFormatError } from '../errors.ts';
 import { counted, type FileStream, type OnBytes, type ReadOptions } from './body.ts';
 import type { ModelConfig } from './config.ts';
 import { readSafetensors, type StoredTensor } from './safetensors.ts';
+import { readSafetensorsHead } from './safetensors_head.ts';
 import type { ModelSource } from './source.ts';
 import type { TensorRows } from './tensor_rows.ts';
 import { checkTensor, checkTensorNames, tensorShapes } from './tensors.ts';
@@ -42,6 +43,55 @@ export function parseShardIndex(json: unknown, name: string): ShardIndex {
   return { name, fileOf, claimedBytes: isSize ? (claimed as number) : null };
 }
 
+/** The shards that hold something that the model needs, from their heads. */
+export async function shardFiles(
+  source: ModelSource,
+  { fileOf, name: indexName }: ShardIndex,
+  config: ModelConfig,
+  signal: AbortSignal | undefined,
+): Promise<{ name: string; sizeBytes: number }[]> {
+  const { needed, files } = neededFiles(fileOf, indexName, config);
+  const result: { name: string; sizeBytes: number }[] = [];
+  for (const file of files) {
+    const head = await readSafetensorsHead(source, file, { ...(signal && { signal }) });
+    const { stored, sizeBytes } = head as NonNullable<typeof head>;
+    tensorsIn(file, stored, fileOf, needed, source.url + file);
+    result.push({ name: file, sizeBytes });
+  }
+  return result;
+}
+
+function neededFiles(fileOf: ShardIndex['fileOf'], indexName: string, config: ModelConfig) {
+  checkTensorNames(config, fileOf, indexName);
+  const needed = tensorShapes(config);
+  return { needed, files: [...new Set([...needed.keys()].map((name) => fileOf.get(name) as string))].sort() };
+}
+
+/** Holds a shard against the index; gives what the model needs of it. */
+function tensorsIn(
+  file: string,
+  stored: ReadonlyMap<string, StoredTensor>,
+  fileOf: ShardIndex['fileOf'],
+  needed: ReadonlyMap<string, readonly number[]>,
+  label: string,
+) {
+  const fail = (fault: string): never => {
+    throw new ModelFormatError(
+      `${label}: ${fault}. The files belong to different models, or a download is incomplete: download all of them again.`,
+    );
+  };
+  for (const name of stored.keys()) {
+    if (fileOf.get(name) !== file) fail(`tensor ${preview(name)} is not placed there by model.safetensors.index.json`);
+  }
+  const wanted = [...needed].filter(([name]) => fileOf.get(name) === file);
+  for (const [name] of wanted) {
+    if (!stored.has(name)) fail(`tensor ${name} is missing, which model.safetensors.index.json places there`);
+  }
+  return new Map(
+    wanted.map(([name, shape]) => [name, checkTensor(name, shape, stored.get(name) as StoredTensor, label)]),
+  );
+}
+
 /** One shard after another. Files that hold nothing that the model needs are not fetched. */
 export async function* readShards(
   source: ModelSource,
@@ -49,32 +99,13 @@ export async function* readShards(
   config: ModelConfig,
   { signal, onBytes }: Pick<ReadOptions, 'signal' | 'onBytes'>,
 ): AsyncGenerator<TensorRows, void, void> {
-  checkTensorNames(config, fileOf, indexName);
-  const needed = tensorShapes(config);
-  const files = [...new Set([...needed.keys()].map((name) => fileOf.get(name) as string))].sort();
+  const { needed, files } = neededFiles(fileOf, indexName, config);
   const progress = onBytes && sumProgress(files.length, claimedBytes, onBytes);
   for (const file of files) {
     const label = source.url + file;
-    const fail = (fault: string): never => {
-      throw new ModelFormatError(
-        `${label}: ${fault}. The files belong to different models, or a download is incomplete: download all of them again.`,
-      );
-    };
     const stream = (await source.open(file, { ...(signal && { signal }) })) as FileStream;
     const reported = counted(stream, progress && ((loaded, total) => progress(file, loaded, total)));
-    yield* readSafetensors(reported, label, (stored) => {
-      for (const name of stored.keys()) {
-        if (fileOf.get(name) !== file)
-          fail(`tensor ${preview(name)} is not placed there by model.safetensors.index.json`);
-      }
-      const wanted = [...needed].filter(([name]) => fileOf.get(name) === file);
-      for (const [name] of wanted) {
-        if (!stored.has(name)) fail(`tensor ${name} is missing, which model.safetensors.index.json places there`);
-      }
-      return new Map(
-        wanted.map(([name, shape]) => [name, checkTensor(name, shape, stored.get(name) as StoredTensor, label)]),
-      );
-    });
+    yield* readSafetensors(reported, label, (stored) => tensorsIn(file, stored, fileOf, needed, label));
   }
 }
 

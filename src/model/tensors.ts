@@ -74,6 +74,13 @@ export function tensorShapes(config: ModelConfig): ReadonlyMap<string, readonly 
   return shapes;
 }
 
+/** A tied head counts once. */
+export function parameterCountOf(config: ModelConfig): number {
+  let count = 0;
+  for (const shape of tensorShapes(config).values()) count += shape.reduce((product, size) => product * size, 1);
+  return count;
+}
+
 /** Holds the names of a model's tensors against the config: none of them missing, none that would change the model. */
 export function checkTensorNames(
   config: ModelConfig,

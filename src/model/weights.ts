@@ -8,7 +8,7 @@ import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
 import type { OpenedModel } from './opened_model.ts';
 import { toFloat32 } from './stored_values.ts';
 import type { TensorRows } from './tensor_rows.ts';
-import { normNames, tensorShapes } from './tensors.ts';
+import { normNames, parameterCountOf, tensorShapes } from './tensors.ts';
 
 /** A linear layer: weight (N, K) and, where the model has one, bias (N,). */
 export type Linear = { weight: PackedMatrix; bias: GPUBuffer | null };
@@ -90,12 +90,20 @@ export async function uploadWeights(
     signal?.throwIfAborted();
     const faulty = await packer.faulty();
     if (faulty.length > 0) throw faultyError(url, faulty);
-    let parameterCount = 0;
-    for (const shape of shapes.values()) parameterCount += shape.reduce((a, b) => a * b, 1);
-    return { ...weights(), parameterCount, sizeBytes: plan.sizeBytes() };
+    return { ...weights(), parameterCount: parameterCountOf(config), sizeBytes: plan.sizeBytes() };
   } finally {
     packer.close();
   }
+}
+
+/** The buffers that `uploadWeights` fills, of zeros. */
+export function allocateWeights(gpu: Gpu, label: string, config: ModelConfig, formats: WeightFormats): Weights {
+  const shapes = tensorShapes(config);
+  const packer = createPacker(gpu, shapes.size);
+  const plan = createPlan(gpu, label, shapes, packer);
+  const weights = planWeights(config, plan, formats)();
+  packer.close();
+  return { ...weights, parameterCount: parameterCountOf(config), sizeBytes: plan.sizeBytes() };
 }
 
 type Plan = ReturnType<typeof createPlan>;
@@ -228,7 +236,7 @@ export function checkWeightLimits(gpu: Gpu, url: string, config: ModelConfig, fo
   const { vocabSize, hiddenSize, ffnSize, layerCount, tiedEmbeddings } = config;
   const check = (what: string, outputSize: number, inputSize: number, format: WeightFormat) => {
     const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
-    checkBindingSize(gpu, `${what} of ${url} (${outputSize} × ${inputSize}, ${format})`, sizeBytes);
+    checkBindingSize(gpu.device.limits, `${what} of ${url} (${outputSize} × ${inputSize}, ${format})`, sizeBytes);
   };
   check('the embedding', vocabSize, hiddenSize, formats([EMBEDDING]));
   if (!tiedEmbeddings) check('the head', vocabSize, hiddenSize, formats([HEAD]));

@@ -14,6 +14,9 @@ export async function useEveryEntry(prompt: readonly number[]): Promise<string> 
     engine.generate('x', { max_new_tokens: 3 });
   }
   const kept: main.CachedFile[] = await main.modelCache.list();
+  const check: main.ModelCheck = await main.checkModel({ target: new Blob() });
+  if (!check.fits)
+    throw new Error(check.problems.map(({ code }) => code).join() + (await direct.checkModel({ target: '/a/' })).fits);
   const error: unknown = new main.ModelFetchError('x');
   return main.isForetokenError(error) ? `${error.name} ${rounds.map(({ text }) => text).join('')} ${kept.length}` : '';
 }

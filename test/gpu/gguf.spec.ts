@@ -1,5 +1,7 @@
 /** A GGUF file through the whole engine: the embedded target, converted in memory, beside its own safetensors. */
 import { beforeAll, expect, it } from 'vitest';
+import { checkPair } from '../../src/check_model.ts';
+import { WebGPUUnavailableError } from '../../src/errors.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { fileSource } from '../../src/model/file_source.ts';
 import type { Engine } from '../../src/types.ts';
@@ -26,6 +28,27 @@ async function ggufSource(matrices: MatrixType) {
 let folder: Engine;
 beforeAll(async () => {
   folder = await openEngine(embeddedSource('stories-3m'), null);
+});
+
+it('takes the GPU memory that a check foretells, to the byte', async () => {
+  const { contextLength, roundsInFlight, maxRunningRequests, gpuBytes, target } = folder.info;
+  const options = {
+    contextLength,
+    roundsInFlight,
+    maxRunningRequests,
+    dtype: 'f16',
+    ngram: null,
+    signal: null,
+  } as const;
+  const check = await checkPair(
+    new WebGPUUnavailableError('not asked for'),
+    embeddedSource('stories-3m'),
+    null,
+    options,
+  );
+  expect(check.gpuBytes.total).toBe(gpuBytes);
+  expect(check.gpuBytes.weights).toBe(target.weightBytes);
+  expect(check.target.parameterCount).toBe(target.parameterCount);
 });
 
 it('F16: the text of the safetensors folder, from a string, with a draft from a folder', async () => {

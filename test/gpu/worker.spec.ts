@@ -1,6 +1,13 @@
 /** The client, the worker and the engine in a real browser. What needs no browser is in test/unit/client. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createEngine, type Engine, EngineDisposedError, ModelFetchError, WorkerError } from '../../src/index.ts';
+import {
+  checkModel,
+  createEngine,
+  type Engine,
+  EngineDisposedError,
+  ModelFetchError,
+  WorkerError,
+} from '../../src/index.ts';
 
 const target = '/models/stories-3m/';
 const draft = '/models/stories-650k/';
@@ -60,6 +67,20 @@ describe('a worker that works', () => {
     expect(loaded.draft).toBeGreaterThan(100_000);
     expect(engine.info.lossless).toBe('exact');
     expect(engine.info.target.url).toBe(new URL(target, document.baseURI).href);
+  });
+
+  test('takes the GPU memory that checkModel foretells, of files whose bytes it foretells', async () => {
+    const check = await checkModel({ target, draft, worker: startWorker });
+    expect(check).toMatchObject({ fits: true, problems: [], sameVocabulary: true });
+    expect(check.gpuBytes.total).toBe(engine.info.gpuBytes);
+    expect(check.contextLength).toBe(engine.info.contextLength);
+    expect(check.device?.adapter).toEqual(engine.info.adapter);
+    expect(check.needs.limits.maxStorageBufferBindingSize).toBeLessThan(
+      check.device?.limits.maxStorageBufferBindingSize ?? 0,
+    );
+    for (const { name, sizeBytes } of check.target.files) {
+      expect([name, (await (await fetch(target + name)).arrayBuffer()).byteLength]).toEqual([name, sizeBytes]);
+    }
   });
 
   test('writes the same text with and without a draft, and its rounds add up', async () => {

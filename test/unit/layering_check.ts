@@ -9,7 +9,7 @@ const ranks: readonly (readonly [RegExp, number])[] = [
   [/^src\/kernels\//, 2],
   [/^src\/model\//, 3],
   [/^src\/(speculative\/|(run|chat|model_cache)\.ts$)/, 4],
-  [/^src\/engine\w*\.ts$/, 5],
+  [/^src\/(engine\w*|check_model)\.ts$/, 5],
   [/^src\/(worker\w*|client)\.ts$/, 6],
   [/^src\/index\.ts$/, 7],
   [/^demo\//, 8],

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createEngine } from '../../../src/client.ts';
+import { checkModel, createEngine } from '../../../src/client.ts';
 import {
   EngineDisposedError,
   InvalidOptionError,
@@ -39,6 +39,36 @@ const rejection = async (promise: Promise<unknown>): Promise<unknown> => {
   return outcome.error;
 };
 const message = (error: unknown): string => (error as Error).message;
+
+describe('checkModel', () => {
+  test('answers from a worker of its own, which ends with it', async () => {
+    const worker = fakeWorker(log);
+    const file = new File(['GGUF'], 'a.gguf');
+    const check = await checkModel({ target, draft: file, worker: () => worker });
+    expect(check).toEqual({ fits: false, problems: [{ code: 'DeviceLimitError', message: target }] });
+    await vi.waitFor(() => expect(worker.terminated).toBe(true));
+    expect(log.created).toEqual([]);
+  });
+
+  test('throws what the check throws, with its class, and lets the worker go', async () => {
+    const worker = fakeWorker(log);
+    const error = await rejection(checkModel({ target: 'http://models.test/missing/', worker: () => worker }));
+    expect(error).toBeInstanceOf(ModelFetchError);
+    expect(worker.terminated).toBe(true);
+    const unknown = await rejection(checkModel({ target, contextSize: 9 } as never));
+    expect(message(unknown)).toMatch(/`contextLength`/);
+  });
+
+  test('is ended by its signal, with the signal’s reason', async () => {
+    const worker = fakeWorker(log);
+    const controller = new AbortController();
+    const options = { target: 'http://models.test/forever/', worker: () => worker, signal: controller.signal };
+    const pending = rejection(checkModel(options));
+    setTimeout(() => controller.abort(new RangeError('mine')), 5);
+    expect(await pending).toBeInstanceOf(RangeError);
+    expect(worker.terminated).toBe(true);
+  });
+});
 
 describe('loading', () => {
   test('gives an engine with its facts, its metrics and its costs', async () => {

@@ -1,10 +1,11 @@
 /** A worker and an engine to test the client against: real messages over real ports, no GPU. */
 import { expose } from 'comlink';
 import { createChat } from '../../../src/chat.ts';
+import type { ModelCheck } from '../../../src/check_types.ts';
 import { EngineDisposedError, InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
 import { createRun } from '../../../src/run.ts';
 import type { Engine, EngineInfo, EngineOptions, GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
-import { serveWorker, type WorkerReply } from '../../../src/worker_api.ts';
+import { type EngineApi, serveWorker, type WorkerReply } from '../../../src/worker_api.ts';
 
 export const info: EngineInfo = {
   adapter: { vendor: 'test', architecture: '', device: '', description: '' },
@@ -233,7 +234,7 @@ export function fakeWorker(log: EngineLog, mode: 'ok' | 'silent' | 'error' | 'la
         },
         postMessage: (message) => inside.postMessage(mode === 'old' ? { ...message, protocol: 0 } : message),
       },
-      fakeEngine(log),
+      fakeApi(log),
       (session, port) => {
         const { postMessage } = port;
         port.postMessage = (message: unknown) => {
@@ -293,3 +294,15 @@ export function watchRejections() {
     stop: () => process.off('unhandledRejection', listener),
   };
 }
+
+/** What `foretoken/engine` gives, without a GPU. */
+export const fakeApi = (log: EngineLog): EngineApi => ({
+  createEngine: fakeEngine(log),
+  async checkModel({ target, signal }) {
+    if (String(target).includes('missing')) throw new ModelFetchError(`Expected ${target}, got 404.`);
+    if (String(target).includes('forever')) {
+      await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    }
+    return { fits: false, problems: [{ code: 'DeviceLimitError', message: String(target) }] } as unknown as ModelCheck;
+  },
+});

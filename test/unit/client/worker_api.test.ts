@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { EngineDisposedError, ModelFetchError, WorkerError } from '../../../src/errors.ts';
 import type { Engine } from '../../../src/types.ts';
 import { createWorkerSession, type SessionEvent, toWireError } from '../../../src/worker_api.ts';
-import { fakeEngine, newLog } from './fixtures.ts';
+import { fakeApi, fakeEngine, newLog } from './fixtures.ts';
 
 const target = 'http://models.test/target/';
 const request = { runId: 1, prompt: [0], options: { maxNewTokens: 3 }, abortMessage: null };
@@ -10,7 +10,7 @@ const request = { runId: 1, prompt: [0], options: { maxNewTokens: 3 }, abortMess
 describe('a session', () => {
   test('posts progress, then the rounds of a run, then its end, in this order', async () => {
     const events: SessionEvent[] = [];
-    const session = createWorkerSession(fakeEngine(newLog()), (event) => events.push(event));
+    const session = createWorkerSession(fakeApi(newLog()), (event) => events.push(event));
     await session.load({ target });
     session.generate(request);
     while (events.at(-1)?.event !== 'finish') await new Promise((resolve) => setImmediate(resolve));
@@ -21,7 +21,7 @@ describe('a session', () => {
 
   test('refuses calls before its load and a second load', async () => {
     const log = newLog();
-    const session = createWorkerSession(fakeEngine(log), () => {});
+    const session = createWorkerSession(fakeApi(log), () => {});
     expect(() => session.generate(request)).toThrow(WorkerError);
     await expect(session.metrics()).rejects.toThrow(WorkerError);
     await session.load({ target });
@@ -38,7 +38,7 @@ describe('a session', () => {
       });
       return fakeEngine(log)({ target }); // deaf to the signal
     };
-    const session = createWorkerSession(slow, () => {});
+    const session = createWorkerSession({ ...fakeApi(log), createEngine: slow }, () => {});
     const loading = session.load({ target });
     const disposing = session.dispose();
     finishLoading();
@@ -51,14 +51,14 @@ describe('a session', () => {
 
   test('disposed before its load never loads', async () => {
     const log = newLog();
-    const session = createWorkerSession(fakeEngine(log), () => {});
+    const session = createWorkerSession(fakeApi(log), () => {});
     await session.dispose();
     await expect(session.load({ target })).rejects.toThrow(EngineDisposedError);
     expect(log.created).toHaveLength(0);
   });
 
   test('ignores the abort of a run that it does not know', () => {
-    const session = createWorkerSession(fakeEngine(newLog()), () => {});
+    const session = createWorkerSession(fakeApi(newLog()), () => {});
     expect(() => session.abort(99, 'late')).not.toThrow();
   });
 });

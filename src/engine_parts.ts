@@ -1,0 +1,99 @@
+/** What an engine allocates beside its weights; `checkModel` counts it by the same calls. */
+import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
+import type { Gpu } from './gpu/device.ts';
+import { createStagingRing, type StagingRing } from './gpu/readback.ts';
+import { maxRows } from './kernels/matmul_rows.ts';
+import type { PackedMatrix } from './kernels/packed.ts';
+import { createForward, type Forward } from './model/forward.ts';
+import { pagesFor } from './model/kv_cache.ts';
+import type { OpenedModel } from './model/opened_model.ts';
+import type { Weights } from './model/weights.ts';
+import type { ParsedEngineOptions } from './options.ts';
+import { MAX_STOP_TOKENS } from './sampling_options.ts';
+import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
+import { RECORD_BYTES } from './speculative/record.ts';
+import { createPair, createRoundPlan, type Pair, type RoundPlan } from './speculative/round.ts';
+import { createSequences, type Sequences } from './speculative/sequence.ts';
+import type { EngineInfo } from './types.ts';
+
+/** The default `contextLength` never exceeds this: the KV cache grows with it. */
+const defaultContextLimit = 4096;
+/** Rows of one prefill pass. */
+const prefillRows = 64;
+
+export type EngineParts = {
+  forwards: Forward[];
+  sequences: Sequences;
+  pair: Pair;
+  /** One of each for every slot. */
+  plans: RoundPlan[];
+  rings: StagingRing[];
+  /** Pages of the caches, which the slots share. */
+  pageCount: number;
+};
+
+/** @param models target and, where there is one, draft */
+export async function createParts(
+  gpu: Gpu,
+  models: readonly Pick<OpenedModel, 'config'>[],
+  weights: readonly Weights[],
+  {
+    contextLength,
+    paddedRows,
+    ngram,
+    roundsInFlight,
+    maxRunningRequests: slots,
+  }: { contextLength: number; paddedRows: boolean } & Pick<
+    ParsedEngineOptions,
+    'ngram' | 'roundsInFlight' | 'maxRunningRequests'
+  >,
+): Promise<EngineParts> {
+  // One request can fill the context; several share what it would take.
+  const pageCount = pagesFor(contextLength);
+  const forwards = await Promise.all(
+    models.map(({ config }, i) =>
+      createForward(gpu, i === 0 ? 'target' : 'draft', config, weights[i] as Weights, {
+        slots,
+        pageCount,
+        contextLength,
+        rowCapacity: paddedRows ? maxRows : prefillRows,
+        paddedRows,
+      }),
+    ),
+  );
+  const [target, draft = null] = forwards as [Forward, Forward?];
+  const sequences = createSequences(gpu, { slots, contextLength, vocabSize: target.vocabSize });
+  const pair = await createPair(gpu, target, draft, sequences);
+  const numbers = Array.from({ length: slots }, (_, slot) => slot);
+  const plans = await Promise.all(numbers.map((slot) => createRoundPlan(gpu, pair, { ngram, sequences, slot })));
+  const rings = numbers.map((slot) =>
+    createStagingRing(gpu, `record ${slot}`, roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES),
+  );
+  return { forwards, sequences, pair, plans, rings, pageCount };
+}
+
+export function longestContext(models: readonly OpenedModel[]): number {
+  return Math.min(...models.map(({ config }) => config.maxContextLength));
+}
+
+export function contextLengthOf(models: readonly OpenedModel[], asked: number | null): number {
+  const longest = longestContext(models);
+  if (asked === null) return Math.min(longest, defaultContextLimit);
+  if (asked <= longest) return asked;
+  throw new InvalidOptionError(
+    `Expected \`contextLength\` to be at most ${longest} (max_position_embeddings of ${models.map(({ url }) => url).join(', ')}), ` +
+      `got ${asked}. Lower it.`,
+  );
+}
+
+export function checkStopTokens({ url, config }: OpenedModel): void {
+  if (config.eosTokenIds.length <= MAX_STOP_TOKENS) return;
+  throw new UnsupportedModelError(
+    `Expected at most ${MAX_STOP_TOKENS} eos_token_id entries in ${url}, got ${config.eosTokenIds.length}.`,
+  );
+}
+
+export function commonFormat(matrices: readonly PackedMatrix[]): EngineInfo['dtype'] {
+  const [format, ...others] = new Set(matrices.map((matrix) => matrix.format));
+  return format === undefined || others.length > 0 ? 'mixed' : format;
+}
