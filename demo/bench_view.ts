@@ -10,6 +10,7 @@ import {
   type Table,
   verifyTable,
 } from './bench_report.ts';
+import { drawSweep } from './chart.ts';
 import { type DefinitionKey, definitionButton } from './definitions.ts';
 import { byId, copyFrom, element, textAt } from './dom.ts';
 
@@ -71,8 +72,17 @@ function showReport(place: HTMLElement, report: BenchReport): void {
   textAt('bench-status', report.verdict);
   byId('bench-status', HTMLElement).classList.toggle('warning', !report.tokensEqual);
   const parts: Node[] = [];
+  const chart = element('div', { id: 'sweep-chart', className: 'chart', role: 'img' });
   if (report.tokensEqual) {
     parts.push(
+      element('figure', {}, [
+        element('figcaption', {}, [
+          'Every k, greedy ',
+          element('span', { className: 'key' }, [element('i', { className: 'line' }), ' tokens per second, left']),
+          element('span', { className: 'key' }, [element('i', { className: 'line now' }), ' acceptance, right']),
+        ]),
+        chart,
+      ]),
       tableElement('Tokens per second for each k', speedTable(report), {
         'tokens/s': 'tokensPerSecond',
         '±': 'spread',
@@ -117,6 +127,7 @@ function showReport(place: HTMLElement, report: BenchReport): void {
   );
   place.replaceChildren(...parts);
   place.hidden = false;
+  if (report.tokensEqual) drawSweep(chart, report.rows);
   place.dataset.state = 'done';
 }
 

@@ -67,7 +67,45 @@ export function createCharts(acceptancePlace: HTMLElement, speedPlace: HTMLEleme
 type AxisOptions = { scale: string; range: [number, number] | null; right?: boolean };
 type SeriesOptions = { scale: string; color: string; dash?: number[] };
 
-function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOptions[]): uPlot {
+/** The bench's rows over k: tokens per second and acceptance. `place` must be on the page. */
+export function drawSweep(
+  place: HTMLElement,
+  rows: readonly { draftLength: number; tokensPerSecond: number; acceptanceRate: number | null }[],
+): void {
+  const chart = createChart(
+    place,
+    [
+      { scale: 'perSecond', range: null },
+      { scale: 'share', range: [0, 1], right: true },
+    ],
+    [
+      { scale: 'perSecond', color: '--series-so-far' },
+      { scale: 'share', color: '--series-now', dash: [5, 4] },
+    ],
+    { range: [0, 7], points: true },
+  );
+  chart.setData([
+    rows.map((row) => row.draftLength),
+    rows.map((row) => row.tokensPerSecond),
+    rows.map((row) => row.acceptanceRate),
+  ]);
+  new ResizeObserver(() => {
+    if (place.clientWidth > 0) chart.setSize({ width: place.clientWidth, height });
+  }).observe(place);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => chart.redraw(false, true));
+  const best = rows.reduce((a, b) => (b.tokensPerSecond > a.tokensPerSecond ? b : a));
+  place.setAttribute(
+    'aria-label',
+    `Tokens per second and acceptance over k. Most at k = ${best.draftLength}: ${best.tokensPerSecond.toFixed(1)} tokens per second. The table below has all values.`,
+  );
+}
+
+function createChart(
+  place: HTMLElement,
+  axes: AxisOptions[],
+  series: SeriesOptions[],
+  x: { range: [number, number] | null; points: boolean } = { range: null, points: false },
+): uPlot {
   const color = (name: string) => () => getComputedStyle(place).getPropertyValue(name).trim();
   const axisStyle = (): Partial<uPlot.Axis> => ({
     stroke: color('--ink-soft'),
@@ -84,7 +122,7 @@ function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOpti
     // Room for a right axis in both charts, so that a round stands at the same place in both.
     padding: [8, axes.length > 1 ? 0 : rightAxisSize, 0, 0],
     scales: {
-      x: { time: false, range: (_, _min, max) => [1, Math.max(10, max ?? 10)] },
+      x: { time: false, range: x.range ?? ((_, _min, max) => [1, Math.max(10, max ?? 10)]) },
       ...Object.fromEntries(
         axes.map(({ scale, range }) => [
           scale,
@@ -101,7 +139,7 @@ function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOpti
           ...axisStyle(),
           scale,
           side: right === true ? 1 : 3,
-          size: right === true ? rightAxisSize : 54,
+          size: right !== true ? 54 : scale === 'share' ? 48 : rightAxisSize,
           ...(right === true ? { grid: { show: false } } : {}),
           ...(scale === 'share' ? { values: (_, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) } : {}),
         }),
@@ -114,7 +152,7 @@ function createChart(place: HTMLElement, axes: AxisOptions[], series: SeriesOpti
           scale,
           stroke: color(name),
           width: 2,
-          points: { show: false },
+          points: { show: x.points },
           ...(dash === undefined ? {} : { dash }),
         }),
       ),

@@ -1,14 +1,18 @@
 /** Loads the engine and shows how that goes: bytes, facts, or what is wrong and what to do. */
-import { createEngine, type Engine, type EngineInfo, isForetokenError, type LoadProgress } from 'foretoken';
+import {
+  createEngine,
+  type Engine,
+  type EngineInfo,
+  type EngineOptions,
+  isForetokenError,
+  type LoadProgress,
+} from 'foretoken';
 import { byId, element, textAt } from './dom.ts';
 import { docsUrlOf } from './links.ts';
 import { adapterName, megabytes, modelName } from './words.ts';
 
-const targetUrl = new URL('./models/stories-3m', document.baseURI).href;
-const draftUrl = new URL('./models/stories-650k', document.baseURI).href;
-
-/** The engine, or null when there is none: then the problem is on the page. Nothing is thrown. */
-export async function loadEngine(): Promise<Engine | null> {
+/** The engine, or null when there is none: then the problem is on the page, unless the signal ended it. Nothing is thrown. */
+export async function loadEngine(options: EngineOptions, signal: AbortSignal): Promise<Engine | null> {
   byId('problem', HTMLElement).hidden = true;
   byId('facts', HTMLElement).hidden = true;
   const loading = byId('loading', HTMLElement);
@@ -18,17 +22,20 @@ export async function loadEngine(): Promise<Engine | null> {
     return null;
   }
   loading.hidden = false;
+  const hasDraft = options.draft !== null && typeof options.draft !== 'object';
+  byId('loading-draft', HTMLElement).hidden = !hasDraft;
   for (const model of ['target', 'draft'] as const) {
     byId(`progress-${model}`, HTMLProgressElement).value = 0;
     textAt(`bytes-${model}`, 'waiting');
   }
   textAt('loading-stage', '');
   try {
-    const engine = await createEngine({ target: targetUrl, draft: draftUrl, onProgress: showProgress });
+    const engine = await createEngine({ ...options, signal, onProgress: showProgress });
     loading.hidden = true;
     showFacts(engine.info);
     return engine;
   } catch (error) {
+    if (signal.aborted) return null;
     loading.hidden = true;
     if (isForetokenError(error) && error.name === 'WebGPUUnavailableError') showUnsupported(error.message);
     else showProblem(error, 'The models could not be loaded', true);
@@ -46,7 +53,8 @@ function showProgress({ model, loadedBytes, totalBytes }: LoadProgress): void {
     bar.value = loadedBytes;
     textAt(`bytes-${model}`, `${megabytes(loadedBytes)} of ${megabytes(totalBytes)}`);
   }
-  const bars = ['target', 'draft'].map((name) => byId(`progress-${name}`, HTMLProgressElement));
+  const shown = byId('loading-draft', HTMLElement).hidden ? ['target'] : ['target', 'draft'];
+  const bars = shown.map((name) => byId(`progress-${name}`, HTMLProgressElement));
   const allLoaded = bars.every((bar) => bar.position === 1); // -1 while indeterminate
   textAt('loading-stage', allLoaded ? 'Fetched. Now the upload to the GPU, the shaders and a self-test.' : '');
 }
@@ -59,7 +67,7 @@ function showFacts(info: EngineInfo): void {
   const model = (facts: EngineInfo['target']) =>
     `${modelName(facts)}, ${(facts.parameterCount / 1e6).toFixed(2)} M parameters, ${facts.layerCount} layers`;
   textAt('fact-target', model(info.target));
-  textAt('fact-draft', info.draft === null ? 'none' : model(info.draft));
+  textAt('fact-draft', info.draft === null ? (info.drafter === 'ngram' ? 'n-gram lookup' : 'none') : model(info.draft));
   textAt('fact-load', `${(info.loadTimeMs / 1000).toFixed(2)} s`);
   textAt('fact-memory', megabytes(info.gpuBytes));
 }

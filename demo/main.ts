@@ -1,19 +1,22 @@
 /** Wires the page together: one engine, at most one activity on it, and the settings in the URL. */
 import type { Engine, GenerateResult } from 'foretoken';
 import { installBench } from './bench_view.ts';
+import { installChat } from './chat_view.ts';
 import { acceptanceProbability } from './cost_model.ts';
 import { installDefinitions } from './definitions.ts';
 import { announce, byId, copyFrom, element } from './dom.ts';
 import { loadEngine, showProblem } from './engine_panel.ts';
 import { repositoryUrl } from './links.ts';
+import { installModelPanel } from './model_panel.ts';
+import { defaultChoice, engineOptions, type ModelChoice, pairOf, parseChoice, sameChoice } from './models.ts';
 import { createNumbersView } from './numbers_view.ts';
 import type { RaceReport } from './race.ts';
 import { installRace } from './race_view.ts';
 import { type DemoState, integerWithin, largestMaxNewTokens, parseState, sameState, stateSearch } from './state.ts';
 import { appendRound, startStory } from './story_view.ts';
-import { finishText, percent, resultText } from './words.ts';
+import { finishText, pairName, percent, resultText } from './words.ts';
 
-type ActivityName = 'story' | 'race' | 'bench';
+type ActivityName = 'story' | 'chat' | 'race' | 'bench';
 
 const form = byId('controls', HTMLFormElement);
 const promptBox = byId('prompt', HTMLTextAreaElement);
@@ -24,6 +27,7 @@ const storyEnd = byId('story-end', HTMLElement);
 const copyResult = byId('copy-result', HTMLButtonElement);
 const buttons: Record<ActivityName, { start: HTMLButtonElement; stop: HTMLButtonElement }> = {
   story: { start: byId('start', HTMLButtonElement), stop: byId('stop', HTMLButtonElement) },
+  chat: { start: byId('chat-start', HTMLButtonElement), stop: byId('chat-stop', HTMLButtonElement) },
   race: { start: byId('race-start', HTMLButtonElement), stop: byId('race-stop', HTMLButtonElement) },
   bench: { start: byId('bench-start', HTMLButtonElement), stop: byId('bench-stop', HTMLButtonElement) },
 };
@@ -37,10 +41,12 @@ let engine: Engine | null = null;
 let activity: { name: ActivityName; controller: AbortController } | null = null;
 let lastStory: { state: DemoState; result: GenerateResult; alpha: number | null } | null = null;
 let lastRace: RaceReport | null = null;
+let loading = new AbortController();
 
 // Settings and URL
 
 let urlState = parseState(location.search).state;
+let choice = parseChoice(location.search);
 // Edits after a run open a new history entry, further edits replace it: Back leads to the settings that were used before.
 let entryWasUsed = true;
 
@@ -70,8 +76,8 @@ function writeUrl(): void {
   const state = formState();
   if (state.prompt.trim() === '' || sameState(state, urlState)) return;
   urlState = state;
-  if (entryWasUsed) history.pushState(null, '', stateSearch(state));
-  else history.replaceState(null, '', stateSearch(state));
+  if (entryWasUsed) history.pushState(null, '', stateSearch(state, false, choice));
+  else history.replaceState(null, '', stateSearch(state, false, choice));
   entryWasUsed = false;
 }
 
@@ -81,6 +87,8 @@ window.addEventListener('popstate', () => {
   urlState = parseState(location.search).state;
   entryWasUsed = true;
   showState(urlState);
+  const chosen = parseChoice(location.search);
+  if (!sameChoice(chosen, choice) && choice.pair !== 'files') void choose(chosen);
 });
 
 // Activities: the story, the race, the bench. One at a time, because they share the engine and two would be timed as one.
@@ -88,8 +96,9 @@ window.addEventListener('popstate', () => {
 function updateButtons(): void {
   const idle = engine !== null && activity === null;
   const canRace = draftSlider.valueAsNumber > 0;
-  for (const name of ['story', 'race', 'bench'] as const) {
-    buttons[name].start.disabled = !idle || (name === 'race' && !canRace);
+  for (const name of ['story', 'chat', 'race', 'bench'] as const) {
+    const canStart = name === 'race' ? canRace : name !== 'chat' || chat.canChat();
+    buttons[name].start.disabled = !idle || !canStart;
     buttons[name].stop.disabled = activity?.name !== name;
   }
   byId('race-hint', HTMLElement).textContent = canRace ? '' : 'Choose k of at least 1 to race.';
@@ -184,13 +193,14 @@ installRace({
     lastRace = report;
   },
 });
+const chat = installChat({ settings: formState, perform: (work) => perform('chat', work) });
 installBench({ perform: (work) => perform('bench', work) });
 
 // Copying
 
 const copyLink = byId('copy-link', HTMLButtonElement);
 copyLink.addEventListener('click', () => {
-  const link = new URL(stateSearch(formState(), true), location.href);
+  const link = new URL(stateSearch(formState(), true, choice), location.href);
   link.hash = '';
   void copyFrom(copyLink, link.href);
 });
@@ -215,14 +225,43 @@ async function unload(): Promise<void> {
 
 async function load(): Promise<void> {
   await unload();
-  engine = await loadEngine();
+  loading.abort();
+  loading = new AbortController();
+  const { signal } = loading;
+  byId('back', HTMLButtonElement).hidden = sameChoice(choice, defaultChoice);
+  const loaded = await loadEngine(engineOptions(choice, models.files()), signal);
+  // Another choice was made meanwhile.
+  if (signal.aborted) return void loaded?.dispose();
+  engine = loaded;
+  await chat.reset(engine);
   updateButtons();
   if (engine === null) return;
-  announce('Both models are loaded.');
+  byId('models-name', HTMLElement).textContent = pairName(engine.info);
+  announce('The models are loaded.');
   if (parseState(location.search).run) form.requestSubmit();
 }
 
+/** Loads other models, which takes the place of whatever runs. */
+async function choose(chosen: ModelChoice): Promise<void> {
+  activity?.controller.abort();
+  choice = chosen;
+  models.show(chosen);
+  byId('models-name', HTMLElement).textContent = pairOf(chosen)?.name ?? (chosen.target || 'files of this device');
+  lastStory = null;
+  lastRace = null;
+  await load();
+}
+
+const models = installModelPanel((chosen) => {
+  history.pushState(null, '', stateSearch(formState(), false, chosen));
+  entryWasUsed = true;
+  void choose(chosen);
+});
 byId('retry', HTMLButtonElement).addEventListener('click', () => void load());
+byId('back', HTMLButtonElement).addEventListener('click', () => {
+  history.pushState(null, '', stateSearch(formState()));
+  void choose(defaultChoice);
+});
 
 if (repositoryUrl !== null) {
   const source = byId('source', HTMLElement);
@@ -230,5 +269,7 @@ if (repositoryUrl !== null) {
   source.append(element('a', { href: repositoryUrl, textContent: 'Source code' }));
 }
 
+models.show(choice);
+byId('models-name', HTMLElement).textContent = pairOf(choice)?.name ?? choice.target;
 showState(urlState);
 void load();

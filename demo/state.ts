@@ -1,3 +1,5 @@
+import { defaultChoice, type ModelChoice, writeChoice } from './models.ts';
+
 /** What a permalink holds. Everything else on the page follows from it. */
 export type DemoState = { prompt: string; draftLength: number; maxNewTokens: number };
 
@@ -25,13 +27,14 @@ export function parseState(search: string): { state: DemoState; run: boolean } {
 }
 
 /** The query string of a state, `?` included. All three are always written, so a link outlives a change of the defaults. */
-export function stateSearch(state: DemoState, run = false): string {
+export function stateSearch(state: DemoState, run = false, choice: ModelChoice = defaultChoice): string {
   const params = new URLSearchParams({
     prompt: state.prompt,
     k: String(state.draftLength),
     maxNewTokens: String(state.maxNewTokens),
   });
   if (run) params.set('run', '1');
+  writeChoice(params, choice);
   return `?${params}`;
 }
 
