@@ -11,15 +11,16 @@ import { createPair, createRoundPlan } from '../../src/speculative/round.ts';
 import { createSequences } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
 
-const smollm2 = {
+const llama = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
-  vocab_size: 49152,
   max_position_embeddings: 8192,
   rms_norm_eps: 1e-5,
   tie_word_embeddings: true,
   hidden_act: 'silu',
 };
+const smollm2 = { ...llama, vocab_size: 49152 };
+const stories = { ...llama, vocab_size: 2048, head_dim: 64, rope_theta: 10000 };
 /** By the names that `--shapes` takes. */
 const published: Record<string, Record<string, unknown>> = {
   'smollm2-1.7b': {
@@ -48,6 +49,22 @@ const published: Record<string, Record<string, unknown>> = {
     num_attention_heads: 9,
     num_key_value_heads: 3,
     rope_theta: 100000,
+  },
+  'stories-3m': {
+    ...stories,
+    hidden_size: 256,
+    intermediate_size: 640,
+    num_hidden_layers: 4,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+  },
+  'stories-650k': {
+    ...stories,
+    hidden_size: 128,
+    intermediate_size: 384,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
   },
 };
 
