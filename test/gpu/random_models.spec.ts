@@ -74,7 +74,7 @@ describe('the forward pass', () => {
         start += rows;
         const logits = await readLogits(forward, config.vocabSize, outputs);
         for (const [i, row] of logits.entries())
-          expectClose(row, twinLogits[start - outputs + i] as Float64Array, 5e-4); // f16 in the cache tips over now and then
+          expectClose(row, twinLogits[start - outputs + i] as Float64Array, 1e-3); // f16 in the cache tips over now and then
       }
       expect(start).toBe(tokens.length);
     },
