@@ -44,7 +44,7 @@ it('the target as its own draft accepts everything: 16 tokens after the first ta
 
 it('the next turn of a conversation is fed what is new, and answered as in a cold run', async () => {
   const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
-  const [first, other] = (await embeddedPrompts()).slice(2) as [number[], number[]];
+  const first = (await embeddedPrompts())[2] as number[];
   const generate = (tokens: number[], draftLength: number) =>
     engine.generate(tokens, { draftLength, maxNewTokens: 12 }).result;
   const answer = await generate(first, 3);
@@ -59,8 +59,6 @@ it('the next turn of a conversation is fed what is new, and answered as in a col
   const cold = await generate(turn, 0);
   expect(cold.meta_info.cached_tokens).toBe(0);
   expect(warm.tokens).toEqual(cold.tokens);
-  const apart = await generate(other, 3);
-  expect(apart.meta_info.cached_tokens).toBeLessThan(3);
 });
 
 it('a draft of random weights costs time and no token', async () => {

@@ -85,6 +85,8 @@ describe('the embedded pair', () => {
 
   it('tells logprobs of the model’s own distribution, whatever the sampling and k', async () => {
     const twin = await embeddedTwin('stories-3m');
+    // Keys and values lie in f16: one that the twin rounds the other way moves logits by about as much.
+    const tolerance = 2e-3;
     const prompt = tokens[0] as number[];
     for (const options of [{}, { temperature: 1.2, seed: 3, topK: 50, draftLength: 7 }, { temperature: 0.9 }]) {
       const result = await generate(prompt, { maxNewTokens: 12, logprobs: true, topLogprobs: 4, ...options });
@@ -94,11 +96,15 @@ describe('the embedded pair', () => {
         const row = logitsAfter(twin, [...prompt, ...result.tokens.slice(0, i)]);
         const highest = Math.max(...row);
         const normaliser = highest + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - highest), 0));
-        expect(entry.logprob).toBeCloseTo((row[entry.token] as number) - normaliser, 3);
+        const expectNear = (logprob: number, token: number) =>
+          expect(Math.abs(logprob - ((row[token] as number) - normaliser))).toBeLessThan(tolerance);
+        expectNear(entry.logprob, entry.token);
         const ranked = [...row.keys()].sort((a, b) => (row[b] as number) - (row[a] as number)).slice(0, 4);
-        expect(entry.top.map(({ token }) => token)).toEqual(ranked);
-        for (const { token, logprob } of entry.top) {
-          expect(logprob).toBeCloseTo((row[token] as number) - normaliser, 3);
+        expect(new Set(entry.top.map(({ token }) => token)).size).toBe(4);
+        for (const [rank, { token, logprob }] of entry.top.entries()) {
+          expectNear(logprob, token);
+          // The token of this rank, or one as likely.
+          expectNear(logprob, ranked[rank] as number);
         }
       }
     }

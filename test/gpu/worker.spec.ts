@@ -100,13 +100,12 @@ describe('a worker that works', () => {
     expect(plain.meta_info.spec_verify_ct).toBeUndefined();
   });
 
-  test('serves two runs at once one after the other', async () => {
+  test('serves two runs at once', async () => {
     const [a, b] = await Promise.all([
       engine.generate(prompt, { maxNewTokens: 12 }).result,
       engine.generate(prompt, { maxNewTokens: 12 }).result,
     ]);
     expect(b.tokens).toEqual(a.tokens);
-    expect(b.stats.queueTimeMs).toBeGreaterThan(0);
   });
 
   test('settles 50 runs that are aborted or left at random moments, and serves the next', async () => {
