@@ -13,7 +13,7 @@ export type ChatView = {
 
 export function installChat(page: {
   perform: (work: (engine: Engine, signal: AbortSignal) => Promise<void>) => Promise<void>;
-  settings: () => { draftLength: number; maxNewTokens: number };
+  settings: () => { draftLength: number | 'auto'; maxNewTokens: number };
 }): ChatView {
   const log = byId('chat-log', HTMLElement);
   const box = byId('chat-message', HTMLTextAreaElement);

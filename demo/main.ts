@@ -12,7 +12,16 @@ import { defaultChoice, engineOptions, type ModelChoice, pairOf, parseChoice, sa
 import { createNumbersView } from './numbers_view.ts';
 import type { RaceReport } from './race.ts';
 import { installRace } from './race_view.ts';
-import { type DemoState, integerWithin, largestMaxNewTokens, parseState, sameState, stateSearch } from './state.ts';
+import {
+  type DemoState,
+  integerWithin,
+  largestMaxNewTokens,
+  maxDraftLength,
+  parseState,
+  sameState,
+  stateSearch,
+  storyDraftLength,
+} from './state.ts';
 import { appendRound, startStory } from './story_view.ts';
 import { finishText, pairName, percent, resultText } from './words.ts';
 
@@ -21,6 +30,7 @@ type ActivityName = 'story' | 'chat' | 'race' | 'bench';
 const form = byId('controls', HTMLFormElement);
 const promptBox = byId('prompt', HTMLTextAreaElement);
 const draftSlider = byId('draft-length', HTMLInputElement);
+const autoBox = byId('draft-auto', HTMLInputElement);
 const tokensBox = byId('max-new-tokens', HTMLInputElement);
 const story = byId('story', HTMLElement);
 const storyEnd = byId('story-end', HTMLElement);
@@ -54,6 +64,7 @@ function formState(): DemoState {
   return {
     prompt: promptBox.value,
     draftLength: draftSlider.valueAsNumber,
+    auto: autoBox.checked,
     maxNewTokens: integerWithin(tokensBox.value, 1, largestMaxNewTokens) ?? urlState.maxNewTokens,
   };
 }
@@ -61,13 +72,15 @@ function formState(): DemoState {
 function showState(state: DemoState): void {
   promptBox.value = state.prompt;
   draftSlider.valueAsNumber = state.draftLength;
+  autoBox.checked = state.auto;
   tokensBox.valueAsNumber = state.maxNewTokens;
   showDraftLength();
 }
 
 function showDraftLength(): void {
   const draftLength = draftSlider.valueAsNumber;
-  byId('draft-length-value', HTMLOutputElement).value = draftLength === 0 ? '0, plain decoding' : String(draftLength);
+  const fixed = draftLength === 0 ? '0, plain decoding' : String(draftLength);
+  byId('draft-length-value', HTMLOutputElement).value = autoBox.checked ? 'auto' : fixed;
   byId('race-k', HTMLElement).textContent = draftLength === 0 ? '(k ≥ 1)' : String(draftLength);
   updateButtons();
 }
@@ -81,7 +94,11 @@ function writeUrl(): void {
   entryWasUsed = false;
 }
 
-draftSlider.addEventListener('input', showDraftLength);
+draftSlider.addEventListener('input', () => {
+  autoBox.checked = false; // who moves it wants what it shows
+  showDraftLength();
+});
+autoBox.addEventListener('change', showDraftLength);
 form.addEventListener('change', writeUrl);
 window.addEventListener('popstate', () => {
   urlState = parseState(location.search).state;
@@ -142,16 +159,21 @@ async function writeStory(engine: Engine, signal: AbortSignal): Promise<void> {
   story.dataset.state = 'running';
   story.setAttribute('aria-busy', 'true');
   storyEnd.textContent = '';
-  announce(`Generating with ${state.draftLength} draft tokens per round.`);
+  const draftLength = storyDraftLength(state);
+  announce(
+    draftLength === 'auto'
+      ? 'Generating; the engine chooses the draft tokens of each round.'
+      : `Generating with ${draftLength} draft tokens per round.`,
+  );
   startStory(story, state.prompt);
   // On a phone the story is below the screen: the buttons go to its top, and the story is under them.
   if (story.getBoundingClientRect().top > window.innerHeight * 0.7) buttons.story.start.scrollIntoView();
-  numbers.start(state.draftLength);
+  numbers.start(draftLength === 'auto' ? maxDraftLength : draftLength);
   lastStory = null;
   try {
     const run = engine.generate(state.prompt, {
       maxNewTokens: state.maxNewTokens,
-      draftLength: state.draftLength,
+      draftLength,
       signal,
     });
     let position = 0;
@@ -193,7 +215,11 @@ installRace({
     lastRace = report;
   },
 });
-const chat = installChat({ settings: formState, perform: (work) => perform('chat', work) });
+const chatSettings = () => {
+  const state = formState();
+  return { draftLength: storyDraftLength(state), maxNewTokens: state.maxNewTokens };
+};
+const chat = installChat({ settings: chatSettings, perform: (work) => perform('chat', work) });
 installBench({ perform: (work) => perform('bench', work) });
 
 // Copying
@@ -208,7 +234,7 @@ copyLink.addEventListener('click', () => {
 copyResult.addEventListener('click', () => {
   if (engine === null || lastStory === null) return;
   const { state, result, alpha } = lastStory;
-  const race = lastRace !== null && sameState(lastRace, state) ? lastRace : null;
+  const race = lastRace !== null && sameState({ ...lastRace, auto: false }, state) ? lastRace : null;
   const { tokensPerSecond, acceptanceRate } = result.stats;
   const run = { tokensPerSecond, acceptanceRate, alpha, tokenCount: result.tokens.length };
   void copyFrom(copyResult, resultText(engine.info, state, run, race));

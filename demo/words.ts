@@ -1,7 +1,7 @@
 /** Numbers and names as this page writes them. */
 import type { AdapterInfo, EngineInfo, FinishReason, ModelInfo } from 'foretoken';
 import type { RaceReport } from './race.ts';
-import type { DemoState } from './state.ts';
+import { type DemoState, storyDraftLength } from './state.ts';
 
 const none = '–';
 
@@ -58,7 +58,7 @@ export function resultText(
   return [
     `foretoken on ${adapterName(info.adapter)} (lossless: ${info.lossless})`,
     `pair: ${pairName(info)}`,
-    `k: ${state.draftLength}`,
+    `k: ${storyDraftLength(state)}`,
     `acceptance rate: ${percent(run.acceptanceRate, 1)}, α: ${decimal(run.alpha, 3)}`,
     `tokens/s: ${decimal(run.tokensPerSecond, 1)} over ${run.tokenCount} tokens`,
     `speedup against k = 0: ${speedup}`,

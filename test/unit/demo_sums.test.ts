@@ -197,8 +197,9 @@ describe('permalinks', () => {
         fc.integer({ min: 0, max: 7 }),
         fc.integer({ min: 1, max: 1000 }),
         fc.boolean(),
-        (prompt, draftLength, maxNewTokens, run) => {
-          const state = { prompt, draftLength, maxNewTokens };
+        fc.boolean(),
+        (prompt, draftLength, maxNewTokens, auto, run) => {
+          const state = { prompt, draftLength, auto, maxNewTokens };
           expect(parseState(stateSearch(state, run))).toEqual({ state, run });
         },
       ),
