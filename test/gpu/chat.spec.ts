@@ -60,9 +60,9 @@ describe('a chat', () => {
   });
 
   it.each<[string, Omit<ChatCompletionRequest, 'messages' | 'stream'>, object]>([
-    ['greedy', { temperature: 0 }, {}],
+    ['greedy', { temperature: 0, draft_length: 3 }, {}],
     ['sampled with a seed, plain', { seed: 5, top_p: 0.9, draft_length: 0 }, { temperature: 1, seed: 5, topP: 0.9 }],
-    ['stopped', { temperature: 0, stop: 'a' }, { stop: 'a' }],
+    ['stopped', { temperature: 0, stop: 'a', draft_length: 2 }, { stop: 'a' }],
   ])('%s: the same text streamed, in one piece, and from generate on the rendered prompt', async (_, options, own) => {
     const request = { messages, max_tokens: 16, ...options };
     const whole = await engine.chat.completions.create(request);
