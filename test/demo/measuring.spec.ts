@@ -81,12 +81,13 @@ test('the bench checks the tokens, then prints every k, and is copied as JSON an
   loaded: page,
 }) => {
   await showBench(page);
-  const rows = await tableRows(page, '#bench-result section:first-child');
+  const rows = await tableRows(page, '#bench-result [aria-label="Tokens per second for each k"]');
   expect(rows.map(([k]) => k)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7']);
   expect(rows[0]?.[3]).toBe('1.00×');
   for (const [, tokensPerSecond] of rows) expect(Number(tokensPerSecond)).toBeGreaterThan(0);
   await expect(page.locator('#bench-status')).toContainText(/^Speculation (pays|does not pay|makes no difference)/);
 
+  await expect(page.locator('#sweep-chart canvas')).toBeVisible();
   await page.locator('#bench-copy-json').click();
   await expect(page.locator('#bench-copy-json')).toHaveText('Copied');
   const report = JSON.parse(await copied(page));

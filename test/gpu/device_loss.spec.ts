@@ -21,7 +21,7 @@ it('a device lost in mid-text: the requests go on upon the next one, with the sa
   expect(lossy.openedCount()).toBe(2);
 });
 
-it('lost again within a minute: gives up with advice; after it, the next request opens another', async () => {
+it('lost again within a minute: gives up with advice', async () => {
   timeMs += 59_000;
   lossy.lose();
   const { result } = lossy.engine.generate('Once', { maxNewTokens: 4 });
@@ -32,8 +32,4 @@ it('lost again within a minute: gives up with advice; after it, the next request
   expect(error).toBeInstanceOf(DeviceLostError);
   expect((error as Error).message).toMatch(/twice within a minute.*smaller model/);
   expect(lossy.openedCount()).toBe(2);
-  timeMs += 2_000;
-  const { tokens } = await lossy.engine.generate('Once', { maxNewTokens: 4 }).result;
-  expect(tokens).toHaveLength(4);
-  expect(lossy.openedCount()).toBe(3);
 });

@@ -14,8 +14,8 @@ import { describeEqualityGrid } from './equality_grid.ts';
 
 // Every k and every prompt: test/nightly. Prompt 14 ends in its first round.
 describeEqualityGrid({
-  promptIndices: [10, 14, 18],
-  draftLengths: [1, 2, 4, 7],
+  promptIndices: [14, 18],
+  draftLengths: [2, 4, 7],
   roundsInFlight: [2, 3],
   maxNewTokens: 16,
 });
@@ -70,12 +70,10 @@ it('a draft of random weights costs time and no token', async () => {
   const engine = await openEngine(embeddedSource('stories-3m'), draftSource);
   const generate = (draftLength: number) => engine.generate(prompt, { draftLength, maxNewTokens: 13 }).result;
   const plain = await generate(0);
-  for (const k of [1, 3, 7]) {
-    const { tokens, stats, meta_info: meta } = await generate(k);
-    expect({ k, tokens }).toEqual({ k, tokens: plain.tokens });
-    // One token in 2,048 would be right by chance.
-    expect(meta.spec_accept_rate).toBeLessThan(0.1);
-    expect(meta.spec_num_proposed_drafts).toBe(k * stats.roundCount);
-    expect(stats.roundCount).toBeGreaterThan(8);
-  }
+  const { tokens, stats, meta_info: meta } = await generate(3);
+  expect(tokens).toEqual(plain.tokens);
+  // One token in 2,048 would be right by chance.
+  expect(meta.spec_accept_rate).toBeLessThan(0.1);
+  expect(meta.spec_num_proposed_drafts).toBe(3 * stats.roundCount);
+  expect(stats.roundCount).toBeGreaterThan(8);
 });

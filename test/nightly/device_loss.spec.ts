@@ -18,5 +18,11 @@ it('20 losses at random rounds of three requests', async () => {
   }
   // A loss behind the last round is met by the next run.
   expect(lossy.openedCount()).toBeGreaterThanOrEqual(20);
+  // After a second loss within a minute nothing is tried; a minute later it is.
+  lossy.lose();
+  timeMs += 30_000;
+  await expect(lossy.engine.generate('Once', { maxNewTokens: 4 }).result).rejects.toThrow(/twice within a minute/);
+  timeMs += 31_000;
+  expect((await lossy.engine.generate('Once', { maxNewTokens: 4 }).result).tokens).toHaveLength(4);
   await lossy.engine.dispose();
 });
