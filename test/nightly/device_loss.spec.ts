@@ -10,7 +10,7 @@ it('20 losses at random rounds of three requests', async () => {
   const expected = await runRequests(lossy.engine, 24);
   for (let loss = 0; loss < 20; loss++) {
     timeMs += 61_000;
-    const lossAt = random.integer(24);
+    const lossAt = random.integer(15);
     const results = await runRequests(lossy.engine, 24, (count) => {
       if (count === lossAt) lossy.lose();
     });
