@@ -53,7 +53,12 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   const requests = new Set<Request>();
   let requestCount = 0;
   let disposed = false;
-  const scheduler = createScheduler({ slotCount: loaded.decoders.length, pageCount: loaded.pageCount });
+  const running = new Map<number, Request>();
+  const scheduler = createScheduler({
+    slotCount: loaded.decoders.length,
+    pageCount: loaded.pageCount,
+    isDraining: (slot) => running.get(slot)?.hasEnded() ?? false,
+  });
 
   /** What to work on now: where the device was lost, the same models on a new one. */
   const live = async (): Promise<LoadedPair> => {
@@ -89,6 +94,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   /** Decodes in a slot to the end, over lost devices. Never rejects. */
   const serveRequest = async (request: Request, slot: number, pages: readonly number[], keptCount: number) => {
     let kept = keptCount;
+    running.set(slot, request);
     try {
       for (let outcome = 'lost'; outcome === 'lost'; kept = 0) {
         const decoder = (await live()).decoders[slot] as Decoder;
@@ -98,6 +104,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     } catch (error) {
       request.fail(error);
     } finally {
+      running.delete(slot);
       requests.delete(request);
     }
   };

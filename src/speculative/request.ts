@@ -23,6 +23,8 @@ export type RequestFacts = Pick<
 
 /** One `generate` call: its run, and what turns records into rounds, text and statistics. */
 export type Request = RunControl & {
+  /** Its result is known, though rounds may be under way. */
+  hasEnded(): boolean;
   /**
    * Decodes until the request has ended and its rounds have drained, or the device was lost: it can go on upon another
    * then, and writes what it would have written. Never rejects: errors end the run.
@@ -163,6 +165,7 @@ export function createRequest(
   return {
     ...control,
     fail,
+    hasEnded: () => ended,
     async decodeOn(decoder) {
       if (ended) return 'ended';
       if (startedAt === null) {

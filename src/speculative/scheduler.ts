@@ -7,7 +7,7 @@
 export type Job = {
   /** Pages for prompt, output and the rows behind them. At most those of the pool. */
   pageCount: number;
-  /** First tokens of its prompt that this idle slot holds, which has its first `pageCount` pages still. */
+  /** First tokens of its prompt that this idle or draining slot holds, which has its first `pageCount` pages still. */
   sharedTokens(slot: number, pageCount: number): number;
   /**
    * Runs it; the first `keptCount` of `pages` hold what they held when the slot was used last. The promise resolves when
@@ -25,9 +25,24 @@ export type Scheduler = {
   idle(): Promise<void>;
 };
 
+/** Tokens that are worth a wait for the rounds of a draining slot: as many as one pass feeds at the price of a round. */
+const worthWaiting = 8;
+
 type Waiting = { job: Job | null; start: (slot: number, keptCount: number) => Promise<void>; end: () => void };
 
-export function createScheduler({ slotCount, pageCount }: { slotCount: number; pageCount: number }): Scheduler {
+/**
+ * @param isDraining whether the job of a busy slot has ended but for rounds under way. A prompt that continues it, as the
+ * next turn of a chat does, waits for these rather than being fed anew elsewhere.
+ */
+export function createScheduler({
+  slotCount,
+  pageCount,
+  isDraining = () => false,
+}: {
+  slotCount: number;
+  pageCount: number;
+  isDraining?: (slot: number) => boolean;
+}): Scheduler {
   const free = Array.from({ length: pageCount }, (_, page) => page);
   /** Of each slot, in the order of their positions. */
   const owned: number[][] = Array.from({ length: slotCount }, () => []);
@@ -59,15 +74,16 @@ export function createScheduler({ slotCount, pageCount }: { slotCount: number; p
     return keptCount;
   };
 
-  /** The idle slot that holds most of the job's prompt; of equals the one that was idle longest. */
+  /** The slot that holds most of the job's prompt, of equals the one that was idle longest; null if it is to be waited for. */
   const choose = (job: Job): number | null => {
     let best: { slot: number; shared: number } | null = null;
     for (const slot of order) {
-      if (busy.has(slot)) continue;
+      if (busy.has(slot) && !isDraining(slot)) continue;
       const shared = job.sharedTokens(slot, (owned[slot] as number[]).length);
+      if (busy.has(slot) && shared < worthWaiting) continue;
       if (best === null || shared > best.shared) best = { slot, shared };
     }
-    return best?.slot ?? null;
+    return best === null || busy.has(best.slot) ? null : best.slot;
   };
 
   const startWaiting = (): void => {

@@ -46,6 +46,21 @@ describe('jobs', () => {
     expect([first.slot, second.slot]).not.toContain(addJob(scheduler, 1).slot);
   });
 
+  it('wait for a slot that drains and holds most of their prompt, and for no other', async () => {
+    const draining = new Set<number>();
+    const scheduler = createScheduler({ slotCount: 3, pageCount: 20, isDraining: (slot) => draining.has(slot) });
+    const turn = addJob(scheduler, 2);
+    draining.add(turn.slot);
+    // A start token in common is no reason.
+    expect(addJob(scheduler, 1, (slot) => (slot === turn.slot ? 1 : 0)).slot).toBeGreaterThanOrEqual(0);
+    const next = addJob(scheduler, 3, (slot) => (slot === turn.slot ? 30 : 0));
+    expect(next.slot).toBe(-1);
+    turn.end();
+    await turn.ended;
+    expect(next.slot).toBe(turn.slot);
+    expect(next.keptCount).toBe(2);
+  });
+
   it('take pages from the ends of idle slots, those idle longest first', async () => {
     const scheduler = createScheduler({ slotCount: 3, pageCount: 10 });
     const [old, recent] = [addJob(scheduler, 4), addJob(scheduler, 5)];
