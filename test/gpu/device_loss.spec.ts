@@ -3,7 +3,7 @@ import { DeviceLostError } from '../../src/errors.ts';
 import type { GenerateResult } from '../../src/types.ts';
 import { expectUndisturbed, type LossyEngine, openLossyEngine, runRequests } from './device_loss.ts';
 
-const maxNewTokens = 12;
+const maxNewTokens = 9;
 let timeMs = 0;
 let lossy: LossyEngine;
 let expected: GenerateResult[];
@@ -15,7 +15,7 @@ afterAll(() => lossy.engine.dispose());
 
 it('a device lost in mid-text: the requests go on upon the next one, with the same tokens', async () => {
   const results = await runRequests(lossy.engine, maxNewTokens, (count) => {
-    if (count === 7) lossy.lose();
+    if (count === 6) lossy.lose();
   });
   expectUndisturbed(results, expected);
   expect(lossy.openedCount()).toBe(2);

@@ -18,7 +18,7 @@ const requests: { prompt: string; options: GenerateOptions }[] = [
       seed: 5,
       repetitionPenalty: 1.2,
       frequencyPenalty: 2,
-      minNewTokens: 10,
+      minNewTokens: 8,
       logitBias: { 300: 8 },
     },
   },
