@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/device.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
-import { maxRows } from '../kernels/matmul_rows.ts';
+import { maxRows, rowVariants } from '../kernels/matmul_rows.ts';
 import type { CostReport } from '../types.ts';
 import {
   blocksOf,
@@ -22,8 +22,8 @@ const sampleMs = 20;
 const maxRepeats = 64;
 const mode: RoundMode = { sampling: 'greedy', logprobs: false };
 
-/** Row counts that are timed at load; those between lie on lines. The first runs warm the pipelines up as well. */
-const quickRowCounts = [1, 2, 4, 8];
+/** Row counts that are timed at load: those of the few-rows pipelines. Others run, and cost, as the next of these. */
+const quickRowCounts = rowVariants;
 
 /**
  * Measures c and v(1..8): wall time of passes repeated within one submit, all kinds interleaved, medians.
@@ -89,6 +89,7 @@ export async function measureCosts(
     }
   }
   const medians = samples.map((values) => median(values));
+  const timedAs = (rows: number): number => rowCounts.findIndex((count) => count >= rows);
   const spreads = samples.map((values, i) => {
     const middle = medians[i] as number;
     return median(values.map((value) => Math.abs(value - middle))) / middle;
@@ -99,19 +100,10 @@ export async function measureCosts(
     targetStepMs,
     draftStepMs,
     c: draftStepMs === null ? null : draftStepMs / targetStepMs,
-    v: allRowCounts.map((rows) => between(rowCounts, medians, rows) / targetStepMs),
-    vSpread: allRowCounts.map((rows) => between(rowCounts, spreads, rows)),
+    v: allRowCounts.map((rows) => (medians[timedAs(rows)] as number) / targetStepMs),
+    vSpread: allRowCounts.map((rows) => spreads[timedAs(rows)] as number),
     sampleCount,
   };
-}
-
-/** The value at `x`, on the line between the two neighbours that were measured; `xs` ascends and spans it. */
-function between(xs: readonly number[], ys: readonly number[], x: number): number {
-  const right = xs.findIndex((value) => value >= x);
-  const [x1, y1] = [xs[right] as number, ys[right] as number];
-  if (x1 === x) return y1;
-  const [x0, y0] = [xs[right - 1] as number, ys[right - 1] as number];
-  return y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
 }
 
 function median(values: readonly number[]): number {

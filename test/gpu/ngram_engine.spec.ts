@@ -20,7 +20,7 @@ describe('the embedded target with a lookup', () => {
     expect(others).toEqual(new Array(7).fill(plain + 1));
   });
 
-  it.each([[{}], [{ temperature: 0.8, seed: 11 }], [{ repetitionPenalty: 1.2 }]])(
+  it.each([[{}], [{ temperature: 0.8, seed: 11, repetitionPenalty: 1.1 }]])(
     '%o: the tokens of plain decoding, the rounds of the twin',
     async (options) => {
       const prompt = [...(prompts[0] as number[]), ...(prompts[0] as number[])]; // the text repeats it once more

@@ -7,7 +7,7 @@ import { embeddedPrompts, embeddedSource, embeddedTwin, openEngine } from './eng
 import { describeSeededGrid, randomRequest } from './seeded_grid.ts';
 
 // All thirty requests and every k, and what requests without a seed draw: test/nightly.
-describeSeededGrid({ requestCount: 3, draftLengths: [5], maxNewTokens: 10 });
+describeSeededGrid({ requestCount: 2, draftLengths: [5], maxNewTokens: 10 });
 
 describe('the embedded pair', () => {
   let engine: Engine;

@@ -7,14 +7,11 @@ const sequenceCount = 20_000;
 const off = { topK: 0, topP: 1, minP: 0 };
 
 const cells: Omit<Cell, 'sequenceCount'>[] = [
-  { ...off, mode: 'rejection', vocabSize: 64, relation: 'near', k: 1, temperature: 0.7 },
   { mode: 'rejection', vocabSize: 64, relation: 'far', k: 2, temperature: 1.5, topK: 30, topP: 0.9, minP: 0 },
   { mode: 'rejection', vocabSize: 64, relation: 'equal', k: 2, temperature: 1, topK: 0, topP: 1, minP: 0.05 },
   { mode: 'rejection', vocabSize: 256, relation: 'near', k: 3, temperature: 1, topK: 40, topP: 0.95, minP: 0.01 },
-  { ...off, mode: 'rejection', vocabSize: 256, relation: 'far', k: 1, temperature: 1 },
   { ...off, mode: 'coupled', vocabSize: 64, relation: 'near', k: 1, temperature: 1 },
   { mode: 'coupled', vocabSize: 256, relation: 'far', k: 1, temperature: 0.8, topK: 0, topP: 0.9, minP: 0 },
-  { mode: 'coupled', vocabSize: 64, relation: 'equal', k: 1, temperature: 1.3, topK: 20, topP: 1, minP: 0 },
 ];
 
 it.each(cells)(
