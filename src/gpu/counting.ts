@@ -1,5 +1,5 @@
 /** A device that only counts: whatever allocates on a real one tells on this one how many bytes it takes. */
-import type { Gpu } from './device.ts';
+import { freshRecords, type Gpu } from './device.ts';
 
 export type CountingGpu = Gpu & {
   /** Every buffer that was made, freed ones included. */
@@ -30,13 +30,7 @@ export function createCountingGpu(): CountingGpu {
   const gpu: CountingGpu = {
     device: device as unknown as GPUDevice,
     adapter: { vendor: '', architecture: '', device: '', description: '' },
-    features: [],
-    bytes: 0,
-    buffers: new Set(),
-    pipelines: new Map(),
-    layouts: new Map(),
-    rewriteShader: null,
-    failure: null,
+    ...freshRecords(),
     failed: new Promise(() => {}),
     made,
     storageBuffers: 0,

@@ -73,13 +73,7 @@ export async function openGpu(gpu?: GPU): Promise<Gpu> {
   const context: Gpu = {
     device,
     adapter: adapterInfo(adapter),
-    features: [],
-    bytes: 0,
-    buffers: new Set(),
-    pipelines: new Map(),
-    layouts: new Map(),
-    rewriteShader: null,
-    failure: null,
+    ...freshRecords(),
     failed,
   };
   const setFailure = (error: Error) => {
@@ -99,6 +93,19 @@ export async function openGpu(gpu?: GPU): Promise<Gpu> {
     setFailure(new DeviceError(`The GPU device reported an error: ${event.error.message}`));
   });
   return context;
+}
+
+/** What is noted of a device on which nothing was made yet. */
+export function freshRecords(): Omit<Gpu, 'device' | 'adapter' | 'failed'> {
+  return {
+    features: [],
+    bytes: 0,
+    buffers: new Set(),
+    pipelines: new Map(),
+    layouts: new Map(),
+    rewriteShader: null,
+    failure: null,
+  };
 }
 
 /** Destroys every buffer and the device itself. Calling it again is harmless. */

@@ -1,4 +1,5 @@
 /** Times of passes: repeated within one submit so that the sync does not count, interleaved, medians with spread. */
+import { median } from '../../demo/measure.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
 
@@ -54,9 +55,4 @@ export async function timePasses(
     const ms = median(values);
     return { ms, leastMs: Math.min(...values), spread: median(values.map((value) => Math.abs(value - ms))) / ms };
   });
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return ((sorted[(sorted.length - 1) >> 1] as number) + (sorted[sorted.length >> 1] as number)) / 2;
 }
