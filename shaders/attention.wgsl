@@ -1,10 +1,10 @@
 // attention.wgsl: one block of 64 absolute positions of causal attention (flash-decoding, Dao et al. 2023):
 //   its maximum score, the sum of exponentials and the weighted values, folded over blocks by attention_fold.wgsl.
-//   Up to 8 queries, heads of one group and rows, share each load of the block's keys and values.
-// In:  rows Rows, of one slot; query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of four f16;
+//   Up to 8 queries, heads of one key/value head and rows of one query group, share each load of its keys and values.
+// In:  rows Rows; query (T, H, headDim) f32; keys (pages, K, headDim / 4, 64) of four f16;
 //      values (pages, K, 64, headDim / 4) of four f16; blockTable (slots, blocks) u32
 // Out: partials (T, H, blocks, headDim / 4 + 1) of vec4 f32: weighted values, then (maximum, sum, 0, 0)
-// Dispatch: (blocks, K, ceil(T · H / K / 8)) workgroups of 64; the host's upper bound on the length sets blocks.
+// Dispatch: (blocks, K, query groups · ceil(H / K / 8)) workgroups of 64; the host's upper bounds set blocks and groups.
 //   Overrides: HEAD_DIM. Needs: nothing optional.
 // Numerics: blocks lie at absolute positions, and a query is summed alike whichever others it shares a workgroup with, so
 //   a row's bits do not depend on the pass that computes it. Maximum and sum: every 8th position per lane, lanes folded
@@ -35,16 +35,16 @@ var<workgroup> folded: array<f32, 64>;        // (queries, 8 lanes)
 var<workgroup> highest: array<f32, 8>;        // (queries,)
 var<workgroup> parts: array<vec4<f32>, 512>;  // (queries, lanes)
 
-// The positions of the block that a query sees, from x to before y.
-fn seen_by(q: u32, groupSize: u32, block: u32) -> vec2<u32> {
-  let position = rows.row[q / groupSize].position;
+// The positions of the block that a row sees, from x to before y.
+fn seen_by(t: u32, block: u32) -> vec2<u32> {
+  let position = rows.row[t].position;
   let begin = first_seen(position, params.window);
   return clamp(vec2(begin, position + 1u), vec2(block * 64u), vec2(block * 64u + 64u)) - vec2(block * 64u);
 }
 
-// Row and head of a query: its index in (T, H).
-fn query_index(q: u32, kvHead: u32, groupSize: u32) -> u32 {
-  return (q / groupSize) * params.headCount + kvHead * groupSize + q % groupSize;
+// A query's row and head: its index in (T, H).
+fn query_index(firstRow: u32, q: u32, kvHead: u32, headsPerKv: u32) -> u32 {
+  return (firstRow + q / headsPerKv) * params.headCount + kvHead * headsPerKv + q % headsPerKv;
 }
 
 fn add_product(sum: f32, index: u32, k: vec4<f32>) -> f32 {
@@ -67,16 +67,20 @@ fn add_value(total: vec4<f32>, j: u32, i: u32, value: vec4<f32>) -> vec4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let block = group.x;
   let kvHead = group.y;
-  let first = group.z * QUERIES;
-  let groupSize = params.headCount / params.kvHeadCount;
-  let queries = rows.rowCount * groupSize;
-  if (first >= queries) {
+  let headsPerKv = params.headCount / params.kvHeadCount;
+  // A key/value head of more than 8 heads takes several workgroups.
+  let partsPerGroup = (headsPerKv + QUERIES - 1u) / QUERIES;
+  let groupIndex = group.z / partsPerGroup;
+  if (groupIndex >= rows.groupCount) {
     return;
   }
-  let count = min(QUERIES, queries - first);
+  let queryGroup = rows.row[groupIndex].group;
+  let firstRow = queryGroup & 0xffffu;
+  let first = (group.z % partsPerGroup) * QUERIES;  // of the group's queries
+  let count = min(QUERIES, (queryGroup >> 16u) * headsPerKv - first);
   var seen = vec2(64u, 0u);  // by any of the queries
   for (var j = 0u; j < count; j += 1u) {
-    let own = seen_by(first + j, groupSize, block);
+    let own = seen_by(firstRow + (first + j) / headsPerKv, block);
     if (own.x < own.y) {
       seen = vec2(min(seen.x, own.x), max(seen.y, own.y));
     }
@@ -84,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (seen.x >= seen.y) {
     return;
   }
-  let slot = rows.row[first / groupSize].slot;
+  let slot = rows.row[firstRow].slot;
   let page = blockTable[slot * params.blocksPerSlot + block] * params.kvHeadCount + kvHead;
   let quads = HEAD_DIM / 4u;
 
@@ -98,14 +102,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var score5 = 0.0;
     var score6 = 0.0;
     var score7 = 0.0;
-    let query0 = query_index(first, kvHead, groupSize) * quads;
-    let query1 = query_index(first + 1u, kvHead, groupSize) * quads;
-    let query2 = query_index(first + 2u, kvHead, groupSize) * quads;
-    let query3 = query_index(first + 3u, kvHead, groupSize) * quads;
-    let query4 = query_index(first + 4u, kvHead, groupSize) * quads;
-    let query5 = query_index(first + 5u, kvHead, groupSize) * quads;
-    let query6 = query_index(first + 6u, kvHead, groupSize) * quads;
-    let query7 = query_index(first + 7u, kvHead, groupSize) * quads;
+    let query0 = query_index(firstRow, first, kvHead, headsPerKv) * quads;
+    let query1 = query_index(firstRow, first + 1u, kvHead, headsPerKv) * quads;
+    let query2 = query_index(firstRow, first + 2u, kvHead, headsPerKv) * quads;
+    let query3 = query_index(firstRow, first + 3u, kvHead, headsPerKv) * quads;
+    let query4 = query_index(firstRow, first + 4u, kvHead, headsPerKv) * quads;
+    let query5 = query_index(firstRow, first + 5u, kvHead, headsPerKv) * quads;
+    let query6 = query_index(firstRow, first + 6u, kvHead, headsPerKv) * quads;
+    let query7 = query_index(firstRow, first + 7u, kvHead, headsPerKv) * quads;
     for (var i = 0u; i < quads; i += 1u) {
       let k = unpack_halves(keys[(page * quads + i) * 64u + lane]);
       score0 = add_product(score0, query0 + i, k);
@@ -131,7 +135,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // From here on 8 lanes serve a query.
   let j = lane / 8u;
   let part8 = lane % 8u;
-  let own = seen_by(first + min(j, count - 1u), groupSize, block);
+  let own = seen_by(firstRow + (first + min(j, count - 1u)) / headsPerKv, block);
   var most = LOWEST;
   for (var i = part8; i < 64u; i += 8u) {
     if (i >= own.x && i < own.y) {
@@ -162,7 +166,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 1u; i < 8u; i += 1u) {
       sum = sum + folded[lane + i];
     }
-    let base = (query_index(first + j, kvHead, groupSize) * params.blocksPerSlot + block) * (quads + 1u);
+    let base = (query_index(firstRow, first + j, kvHead, headsPerKv) * params.blocksPerSlot + block) * (quads + 1u);
     partials[base + quads] = vec4(highest[j], sum, 0.0, 0.0);
   }
 
@@ -208,7 +212,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var p = 1u; p < partCount; p += 1u) {
         total = total + parts[q * 64u + p * width + o % width];
       }
-      let base = (query_index(first + q, kvHead, groupSize) * params.blocksPerSlot + block) * (quads + 1u);
+      let base = (query_index(firstRow, first + q, kvHead, headsPerKv) * params.blocksPerSlot + block) * (quads + 1u);
       partials[base + firstQuad + o % width] = total;
     }
     workgroupBarrier();

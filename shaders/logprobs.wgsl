@@ -1,11 +1,12 @@
 // logprobs.wgsl: log-probabilities of the emitted tokens and of the most likely ones, by the model's own logits (before
 //   penalties and temperature).
-// In:  state SequenceState; logits (M, V) f32; record (1,) RoundRecord of accept.wgsl
-// Out: logprobs (M, 41) u32: the emitted token's logprob as f32 bits, 20 ids, 20 logprobs as f32 bits
-// Dispatch: (1, M) workgroups of 256. Overrides: none. Needs: nothing optional.
+// In:  state SequenceState; logits (rows, V) f32; record (slots,) RoundRecord of accept.wgsl
+// Out: logprobs (slots, 8, 41) u32: the emitted token's logprob as f32 bits, 20 ids, 20 logprobs as f32 bits
+// Dispatch: (slots, 8) workgroups of 256. Overrides: none. Needs: nothing optional.
 // Numerics: log-softmax in f32, sums over lanes as a tree. Descending, ties by lowest id.
 // Twin: test/reference/logprobs.ts
 const MAX_TOP = 20u;
+const MAX_ROWS = 8u;  // of a record
 const ROW_WORDS = 1u + 2u * MAX_TOP;
 
 struct Params {
@@ -36,12 +37,14 @@ fn fold_wide_best(lane: u32, value: f32, id: u32) {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let slot = group.x;
   let m = group.y;
-  if ((record[0].flags & (FLAG_NOOP | FLAG_NON_FINITE)) != 0u || m > record[0].acceptedCount) {
+  let skips = (record[slot].flags & (FLAG_NOOP | FLAG_NON_FINITE)) != 0u || m > record[slot].acceptedCount;
+  if (state[slot].turn == 0u || state[slot].logprobCount == 0u || skips) {
     return;
   }
-  let emitted = record[0].tokens[m];
-  let base = m * params.vocabSize;
+  let emitted = record[slot].tokens[m];
+  let base = (state[slot].firstRow + m) * params.vocabSize;
   var highest = LOWEST;
   for (var i = lane; i < params.vocabSize; i += WIDE) {
     let value = logits[base + i];
@@ -58,11 +61,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   let normaliser = highest + log(wide_sum(lane, sum));
-  let out = m * ROW_WORDS;
+  let out = (slot * MAX_ROWS + m) * ROW_WORDS;
   if (lane == 0u) {
     logprobs[out] = bitcast<u32>(logits[base + emitted] - normaliser);
   }
-  let topCount = min(state[record[0].slot].topLogprobs, MAX_TOP);
+  let topCount = min(state[slot].logprobCount - 1u, MAX_TOP);
   // Each lane offers the best of its logits that was not chosen yet; only the winner looks for another.
   var value = LOWEST;
   var id = NO_TOKEN;

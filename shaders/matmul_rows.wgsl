@@ -1,10 +1,10 @@
-// matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for up to 8 rows; each weight
-//   word is loaded once for all of them, and each input vector once for two outputs.
+// matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for a few rows; each weight
+//   word is loaded once for 8 of them, and each input vector once for two outputs.
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (M, K) f32
 // Out: output (M, N) f32; with an activation (M, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
-// Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D; lane = output row · segments + segment, and
+// Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D, and ceil(M / 8) in z; lane = output row · segments + segment, and
 //   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
-//   ROWS (most M: 1, 2, 4, 8). Needs: nothing optional.
+//   ROWS (most of M in one workgroup: 1, 2, 4, 8). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
@@ -18,6 +18,7 @@ struct Params {
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
   activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
+  outputRows: u32,    // 1: the input holds the rows that get logits, and no others
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -70,11 +71,13 @@ fn main(
   let first = group * rowsPerGroup * select(2u, 1u, isGated);
   let outputs = select(params.outputSize, half, isGated);
   let distance = select(rowsPerGroup, half, isGated);
-  if (rows.rowCount == 0u || first >= outputs) {
+  let firstRow = id.z * ROWS;
+  let inputRows = rows.rowCount - select(0u, rows.firstOutputRow, params.outputRows == 1u);
+  if (firstRow >= inputRows || first >= outputs) {
     return;
   }
   // Rows that this pass has not, or that a lookup left empty, cost a branch that all lanes take alike.
-  let rowCount = rows.rowCount;
+  let rowCount = inputRows - firstRow;
   let segment = lane % params.segments;
   let lastVector = params.inputVectors - 1u;
   // Lanes beyond the last output repeat it, and store nothing.
@@ -102,14 +105,14 @@ fn main(
       let b = weight_vector(packedB, scaleB, v);
       // The padding behind K holds zero weights, so any input of the row may stand there.
       let k4 = min(firstVector + v, lastVector);
-      sum0 = accumulate(sum0, 0u, k4, a, b);
-      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, 1u, k4, a, b); }
-      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, 2u, k4, a, b); }
-      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, 3u, k4, a, b); }
-      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, 4u, k4, a, b); }
-      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, 5u, k4, a, b); }
-      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, 6u, k4, a, b); }
-      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, 7u, k4, a, b); }
+      sum0 = accumulate(sum0, firstRow, k4, a, b);
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b); }
     }
     indexA += 64u;
     indexB += 64u;
@@ -125,12 +128,12 @@ fn main(
   if (ROWS > 7u) { partial[448u + lane] = sum7; }
   workgroupBarrier();
   for (var o = lane; o < rowsPerGroup * min(ROWS, rowCount); o += 64u) {
-    let m = o / rowsPerGroup;
+    let m = firstRow + o / rowsPerGroup;
     let r = o % rowsPerGroup;
     let n = first + r;
     var total = vec2(0.0);
     for (var s = 0u; s < params.segments; s += 1u) {
-      total = total + partial[m * 64u + r * params.segments + s];
+      total = total + partial[(m - firstRow) * 64u + r * params.segments + s];
     }
     if (!isGated) {
       store(m, n, total.x);

@@ -2,13 +2,11 @@
 //   earlier occurrence of the last tokens; of equally long ones the most recent.
 // In:  history (slots, contextLength + 8) u32
 // Out: state SequenceState (drafts, draftCount: 0 where nothing of at least `shortest` tokens matches)
-// Dispatch: 1 workgroup of 256 per sequence. Overrides: none. Needs: nothing optional.
+// Dispatch: 1 workgroup of 256 per slot. Overrides: none. Needs: nothing optional.
 // Numerics: integers only.
 // Twin: test/reference/ngram.ts
 struct Params {
-  slot: u32,
   historyStride: u32,
-  draftLength: u32,
   shortest: u32,  // tokens that must match
   longest: u32,   // tokens that are compared, at most 255
 }
@@ -23,9 +21,10 @@ var<workgroup> best: array<u32, LANES>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let slot = params.slot + group.x;
+  let slot = group.x;
   let base = slot * params.historyStride;
-  let n = state[slot].length;
+  // Without a turn that drafts there is nothing to compare.
+  let n = select(0u, state[slot].length, state[slot].turn > 1u);
   // The length of the match in the high bits, where it ends in the low ones: the largest is the one we want.
   var key = 0u;
   for (var end = lane + 1u; end < n; end += LANES) {
@@ -44,12 +43,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
   }
-  if (lane != 0u || state[slot].finish != RUNNING) {
+  if (lane != 0u || n == 0u || state[slot].finish != RUNNING) {
     return;
   }
   let isMatch = (best[0] >> POSITION_BITS) >= params.shortest;
   let first = best[0] & ((1u << POSITION_BITS) - 1u);
-  let count = select(0u, min(params.draftLength, n - first), isMatch);
+  let count = select(0u, min(state[slot].turn - 1u, n - first), isMatch);
   for (var i = 0u; i < count; i += 1u) {
     state[slot].drafts[i] = history[base + first + i];
   }

@@ -2,19 +2,16 @@
 //   where a draft was refused, of p_target after the last draft. Gumbel-max per chunk, folded by argmax_fold.wgsl.
 // In:  state SequenceState; targetWarped (rows, Vt) f32; targetDistributions (rows,) vec4 f32;
 //      draftWarped (rows, Vd) f32; draftDistributions (rows,) vec4 f32
-// Out: candidates (sequences, chunks) of (score bits, id) u32
-// Dispatch: (chunks, sequences) workgroups of 64, a workgroup per 1,024 tokens.
+// Out: candidates (slots, chunks) of (score bits, id) u32
+// Dispatch: (chunks, slots) workgroups of 64, a workgroup per 1,024 tokens.
 //   Overrides: POINT_DRAFT (1: drafts were not sampled, p_draft is 1 for each). Needs: nothing optional.
 // Numerics: differences in f32. Where rounding leaves no residual at all, p_target decides: its scores lie 1,000 lower.
 // Twin: test/reference/residual.ts
 override POINT_DRAFT: u32;
 
 struct Params {
-  slot: u32,
   targetVocabSize: u32,
   draftVocabSize: u32,
-  targetStride: u32,  // distribution rows from one sequence to the next
-  draftStride: u32,
   chunks: u32,
 }
 
@@ -31,16 +28,16 @@ const FALLBACK = -1000.0;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let slot = params.slot + group.y;
-  if (state[slot].finish != RUNNING) {
+  let slot = group.y;
+  if (state[slot].turn == 0u || state[slot].sampling != SAMPLING_RANDOM || state[slot].finish != RUNNING) {
     return;
   }
   let accepted = state[slot].acceptedCount;
   let draftCount = select(state[slot].draftCount, 0u, state[slot].roundIndex == 0u);
   let refused = state[slot].drafts[min(accepted, MAX_DRAFTS - 1u)];
   let wasRefused = accepted < draftCount && refused != NO_TOKEN;
-  let targetRow = group.y * params.targetStride + accepted;
-  let draftRow = group.y * params.draftStride + accepted;
+  let targetRow = state[slot].firstRow + accepted;
+  let draftRow = state[slot].firstDraftRow + accepted;
   let seed = vec2(state[slot].seedLow, state[slot].seedHigh);
   let position = state[slot].length + accepted;
   let end = min((group.x + 1u) * CHUNK, params.targetVocabSize);
@@ -68,6 +65,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   fold_best(lane, best, id);
   if (lane == 0u) {
-    candidates[group.y * params.chunks + group.x] = vec2(bitcast<u32>(bestValue[0]), bestId[0]);
+    candidates[slot * params.chunks + group.x] = vec2(bitcast<u32>(bestValue[0]), bestId[0]);
   }
 }

@@ -8,8 +8,9 @@
 // Twin: test/reference/threshold.ts
 struct Params {
   vocabSize: u32,
-  firstRow: u32,  // distribution row of output row 0
+  firstRow: u32,  // distribution row of output row 0; ofDrafts: from a sequence's first draft row
   rowStride: u32,
+  ofDrafts: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -115,7 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let slot = rows.row[t].slot;
-  let row = params.firstRow + group.y * params.rowStride;
+  let row = params.firstRow + select(group.y * params.rowStride, state[slot].firstDraftRow, params.ofDrafts == 1u);
   let base = row * params.vocabSize;
   var highest = LOWEST;
   for (var i = lane; i < params.vocabSize; i += WIDE) {

@@ -8,8 +8,9 @@
 // Twin: test/reference/warp.ts
 struct Params {
   vocabSize: u32,
-  firstRow: u32,        // distribution row of output row 0
+  firstRow: u32,        // distribution row of output row 0; ofDrafts: from a sequence's first draft row
   rowStride: u32,
+  ofDrafts: u32,
   adjustedTokens: u32,  // the target's vocabulary: a draft model may pad its own otherwise
 }
 
@@ -58,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let length = rows.row[t].position + 1u;  // tokens before the one to be sampled
   let pendingDrafts = length - min(length, state[slot].length);
   let isTooShort = length < state[slot].promptLength + state[slot].minNewTokens;
-  let target_row = (params.firstRow + group.y * params.rowStride) * params.vocabSize;
+  let target_row = (params.firstRow + select(group.y * params.rowStride, state[slot].firstDraftRow, params.ofDrafts == 1u)) * params.vocabSize;
   let end = min((group.x + 1u) * CHUNK, params.vocabSize);
   for (var token = group.x * CHUNK + lane; token < end; token += 64u) {
     var value = logits[group.y * params.vocabSize + token];

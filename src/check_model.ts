@@ -147,7 +147,7 @@ async function countMemory(
   );
   const parts = await createParts(gpu, models, weights, { ...options, contextLength, paddedRows: false });
   const sum = (buffers: readonly { size: number }[]) => buffers.reduce((total, { size }) => total + size, 0);
-  const { targetSampler, draftSampler } = parts.pair;
+  const { targetSampler, draftSampler } = parts.plan;
   const samplers = [targetSampler, draftSampler].filter((sampler): sampler is Sampler => sampler !== null);
   const memory = {
     weights: weights.reduce((total, { sizeBytes }) => total + sizeBytes, 0),

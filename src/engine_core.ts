@@ -7,9 +7,8 @@ import { pagesFor } from './model/kv_cache.ts';
 import type { ModelSource } from './model/source.ts';
 import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
 import { createRun } from './run.ts';
+import { forgetTokens, sharedTokens, takePages } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
-import { type Decoder, sharedTokens, takePages } from './speculative/decode.ts';
-import { nothingFed } from './speculative/fed_tokens.ts';
 import { createMetrics, prometheusText } from './speculative/metrics.ts';
 import { createRequest, type Request } from './speculative/request.ts';
 import { createScheduler } from './speculative/scheduler.ts';
@@ -39,7 +38,7 @@ export async function createEngineOn(
   return serve(models, loaded, options, performance.now() - startedAt);
 }
 
-/** The engine's face: requests share the device round by round, everything ends with `dispose`. */
+/** The engine's face: requests share rounds, everything ends with `dispose`. */
 function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, loadTimeMs: number): Engine {
   const { config, tokenizer, chatTemplate } = models.target;
   const { info } = first;
@@ -55,7 +54,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   let disposed = false;
   const running = new Map<number, Request>();
   const scheduler = createScheduler({
-    slotCount: loaded.decoders.length,
+    slotCount: info.maxRunningRequests,
     pageCount: loaded.pageCount,
     isDraining: (slot) => running.get(slot)?.hasEnded() ?? false,
   });
@@ -97,9 +96,9 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     running.set(slot, request);
     try {
       for (let outcome = 'lost'; outcome === 'lost'; kept = 0) {
-        const decoder = (await live()).decoders[slot] as Decoder;
-        takePages(decoder, pages, kept);
-        outcome = await request.decodeOn(decoder);
+        const { batch } = await live();
+        takePages(batch, slot, pages, kept);
+        outcome = await request.decodeOn(batch, slot);
       }
     } catch (error) {
       request.fail(error);
@@ -147,7 +146,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       requests.add(request);
       void scheduler.add({
         pageCount: pagesFor(limit),
-        sharedTokens: (slot, pageCount) => sharedTokens(loaded.decoders[slot] as Decoder, promptTokens, pageCount),
+        sharedTokens: (slot, pageCount) => sharedTokens(loaded.batch, slot, promptTokens, pageCount),
         run: (...place) => serveRequest(request, ...place),
       });
       return request.run;
@@ -169,10 +168,10 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     async measureCosts(raw) {
       const { sampleCount } = parseCostOptions(raw);
       return scheduler.addExclusive(async () => {
-        const { gpu, decoders } = await live();
-        const { plan, sequences } = decoders[0] as Decoder;
-        for (const decoder of decoders) decoder.fed = nothingFed;
-        takePages(decoders[0] as Decoder, [...Array(plan.target.kvCache.blocksPerSlot).keys()], 0);
+        const { gpu, batch } = await live();
+        const { plan, sequences } = batch;
+        forgetTokens(batch);
+        takePages(batch, 0, [...Array(plan.target.kvCache.blocksPerSlot).keys()], 0);
         try {
           return await measureCosts(gpu, plan, sequences, { sampleCount });
         } catch (error) {

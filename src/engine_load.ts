@@ -1,6 +1,5 @@
 import { checkStopTokens, commonFormat, contextLengthOf, createParts } from './engine_parts.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
-import type { StagingRing } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { allOrAbort } from './model/abort.ts';
 import { dispatchesPerPass, type Forward } from './model/forward.ts';
@@ -10,10 +9,9 @@ import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
 import { checkWeightLimits, matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
+import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
-import { type Decoder, decode } from './speculative/decode.ts';
 import { createDraftLengthPolicy } from './speculative/draft_length.ts';
-import { nothingFed } from './speculative/fed_tokens.ts';
 import { dispatchesPerRound } from './speculative/round.ts';
 import { greedySampling } from './speculative/sampler.ts';
 import type { EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
@@ -29,9 +27,8 @@ export type OpenedPair = { target: OpenedModel; draft: OpenedModel | null };
 /** A pair on a device, ready to decode. */
 export type LoadedPair = {
   gpu: Gpu;
-  /** One for each slot. */
-  decoders: Decoder[];
-  /** Pages that they share. */
+  batch: Batch;
+  /** Pages that its slots share. */
   pageCount: number;
   info: Omit<EngineInfo, 'loadTimeMs'>;
 };
@@ -95,34 +92,21 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();
   const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows });
-  const { forwards, sequences, pageCount } = parts;
-  const running = { count: 0 };
-  const decoders = parts.plans.map(
-    (plan, slot): Decoder => ({
-      gpu,
-      plan,
-      sequences,
-      ring: parts.rings[slot] as StagingRing,
-      roundsInFlight: options.roundsInFlight,
-      epoch: 0,
-      policy: null, // nothing is to be learnt from the warm-up
-      fed: nothingFed,
-      running,
-    }),
-  );
-  const [first] = decoders as [Decoder];
+  const { forwards, sequences, plan, ring, pageCount } = parts;
+  const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: options.roundsInFlight });
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
-  const costs = drafter && (await measureCosts(gpu, first.plan, sequences, { sampleCount: 3, quick: true }));
+  const costs = drafter && (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
   options.signal?.throwIfAborted();
   // One short request of each kind: drivers finish compiling at the first dispatch.
-  for (const draftLength of drafter === null ? [0] : [0, 2]) await warmUp(first, draftLength, options.signal);
-  for (const decoder of decoders) decoder.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
+  for (const draftLength of drafter === null ? [0] : [0, 2]) await warmUp(batch, draftLength, options.signal);
+  // After the warm-up, from which nothing is to be learnt.
+  batch.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
   await gpuIdle(gpu);
   const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
   const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
   return {
     gpu,
-    decoders,
+    batch,
     pageCount,
     info: {
       adapter: gpu.adapter,
@@ -138,7 +122,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       dtype: options.dtype ?? commonFormat(matrices),
       roundsInFlight: options.roundsInFlight,
       maxRunningRequests: options.maxRunningRequests,
-      dispatchesPerRound: dispatchesPerRound(first.plan),
+      dispatchesPerRound: dispatchesPerRound(plan),
       costs,
       gpuBytes: gpu.bytes,
     },
@@ -146,19 +130,19 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
 }
 
 /** Decodes two tokens, and forgets them. */
-async function warmUp(decoder: Decoder, draftLength: number, signal: AbortSignal | null): Promise<void> {
+async function warmUp(batch: Batch, draftLength: number, signal: AbortSignal | null): Promise<void> {
   const request = {
     promptTokens: [0],
     emittedTokens: [],
-    limit: Math.min(decoder.sequences.contextLength, 3),
+    limit: Math.min(batch.sequences.contextLength, 3),
     stopTokens: [],
     sampling: greedySampling,
     logprobs: false,
     topLogprobs: 0,
     draftLength,
   };
-  await decode(decoder, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
-  decoder.fed = nothingFed;
+  await decode(batch, 0, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
+  forgetTokens(batch);
 }
 
 function modelInfo({ url, config }: OpenedModel, weights: Weights, forward: Forward): ModelInfo {

@@ -2,7 +2,6 @@
 import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { createStagingRing, type StagingRing } from './gpu/readback.ts';
-import { maxRows } from './kernels/matmul_rows.ts';
 import type { PackedMatrix } from './kernels/packed.ts';
 import { createForward, type Forward } from './model/forward.ts';
 import { pagesFor } from './model/kv_cache.ts';
@@ -10,9 +9,8 @@ import type { OpenedModel } from './model/opened_model.ts';
 import type { Weights } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { MAX_STOP_TOKENS } from './sampling_options.ts';
-import { LOGPROBS_BYTES } from './speculative/logprobs.ts';
-import { RECORD_BYTES } from './speculative/record.ts';
-import { createPair, createRoundPlan, type Pair, type RoundPlan } from './speculative/round.ts';
+import { readbackBytes } from './speculative/batch.ts';
+import { createRoundPlan, type RoundPlan, roundRows } from './speculative/round.ts';
 import { createSequences, type Sequences } from './speculative/sequence.ts';
 import type { EngineInfo } from './types.ts';
 
@@ -24,10 +22,8 @@ const prefillRows = 64;
 export type EngineParts = {
   forwards: Forward[];
   sequences: Sequences;
-  pair: Pair;
-  /** One of each for every slot. */
-  plans: RoundPlan[];
-  rings: StagingRing[];
+  plan: RoundPlan;
+  ring: StagingRing;
   /** Pages of the caches, which the slots share. */
   pageCount: number;
 };
@@ -56,20 +52,18 @@ export async function createParts(
         slots,
         pageCount,
         contextLength,
-        rowCapacity: paddedRows ? maxRows : prefillRows,
+        rowCapacity: prefillRows,
+        // A draft pass is of one row with logits for each sequence.
+        outputCapacity: i === 0 ? roundRows(slots) : slots,
         paddedRows,
       }),
     ),
   );
   const [target, draft = null] = forwards as [Forward, Forward?];
   const sequences = createSequences(gpu, { slots, contextLength, vocabSize: target.vocabSize });
-  const pair = await createPair(gpu, target, draft, sequences);
-  const numbers = Array.from({ length: slots }, (_, slot) => slot);
-  const plans = await Promise.all(numbers.map((slot) => createRoundPlan(gpu, pair, { ngram, sequences, slot })));
-  const rings = numbers.map((slot) =>
-    createStagingRing(gpu, `record ${slot}`, roundsInFlight + 1, RECORD_BYTES + LOGPROBS_BYTES),
-  );
-  return { forwards, sequences, pair, plans, rings, pageCount };
+  const plan = await createRoundPlan(gpu, { target, draft }, { ngram, sequences });
+  const ring = createStagingRing(gpu, 'records', roundsInFlight + 1, readbackBytes(slots));
+  return { forwards, sequences, plan, ring, pageCount };
 }
 
 export function longestContext(models: readonly OpenedModel[]): number {

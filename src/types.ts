@@ -55,9 +55,10 @@ export type EngineOptions = {
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
   roundsInFlight?: number;
   /**
-   * Requests that run at once, 1 to 16; more wait, first come, first served. Default 4. They take turns on the device round
-   * by round, and share the memory of one full context: a request that reserves much of it (prompt + `maxNewTokens`) lets
-   * fewer run beside it.
+   * Requests that run at once, 1 to 16; more wait, first come, first served. Default 4. They share rounds, each with the
+   * tokens that it has alone: 8 rows of any of them share a load of the weights. A round has at most 32 rows, so beside
+   * many others a request drafts less. They share the memory of one full context, too: one that reserves much of it
+   * (prompt + `maxNewTokens`) lets fewer run beside it.
    */
   maxRunningRequests?: number;
   /**

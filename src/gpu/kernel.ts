@@ -17,8 +17,11 @@ export type Kernel = {
 /** Workgroups in x, y, z. */
 export type Grid = readonly [number, number, number];
 
-/** What the host knows of a forward pass: its rows (T) and an upper bound on the KV blocks of 64 positions. */
-export type PassShape = { rows: number; blocks: number };
+/**
+ * What the host knows of a pass: its rows (T) and an upper bound on the KV blocks of 64 positions. `runs`: stretches of
+ * neighbouring rows of one sequence, 1 unless told.
+ */
+export type PassShape = { rows: number; runs?: number; blocks: number };
 
 /** One dispatch, ready to be encoded again and again: nothing is created while generating. */
 export type Step = {

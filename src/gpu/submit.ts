@@ -1,7 +1,10 @@
 import type { Gpu } from './device.ts';
 
 /** What a submit copies to a staging buffer, one source behind the other. */
-export type Readback = { destination: GPUBuffer; sources: readonly { buffer: GPUBuffer; sizeBytes: number }[] };
+export type Readback = {
+  destination: GPUBuffer;
+  sources: readonly { buffer: GPUBuffer; startBytes: number; sizeBytes: number }[];
+};
 
 /** Encodes one compute pass (and, behind it, copies to a staging buffer) and submits it as one command buffer. */
 export function submitPass(
@@ -16,8 +19,8 @@ export function submitPass(
   pass.end();
   if (readback !== undefined) {
     let offset = 0;
-    for (const { buffer, sizeBytes } of readback.sources) {
-      encoder.copyBufferToBuffer(buffer, 0, readback.destination, offset, sizeBytes);
+    for (const { buffer, startBytes, sizeBytes } of readback.sources) {
+      encoder.copyBufferToBuffer(buffer, startBytes, readback.destination, offset, sizeBytes);
       offset += sizeBytes;
     }
   }

@@ -11,54 +11,38 @@ export const accept: Kernel = {
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'targetTokens', kind: 'read' },
+    { name: 'nextTokens', kind: 'read' },
     { name: 'state', kind: 'write' },
     { name: 'history', kind: 'write' },
     { name: 'record', kind: 'write' },
     { name: 'adjustments', kind: 'write' },
   ],
-  overrides: ['REJECTION'],
+  overrides: [],
   params: [
-    { name: 'slot', type: 'u32' },
     { name: 'historyStride', type: 'u32' },
-    { name: 'targetStride', type: 'u32' },
     { name: 'vocabSize', type: 'u32' },
   ],
 };
 
-/** record (sequences,) RoundRecord; state and history move on */
+/** record (slots,) RoundRecord of each slot that has a turn; its state and history move on. */
 export async function acceptStep(
   gpu: Gpu,
   buffers: {
     targetTokens: GPUBuffer;
+    nextTokens: GPUBuffer;
     state: GPUBuffer;
     history: GPUBuffer;
     record: GPUBuffer;
     adjustments: GPUBuffer;
   },
-  {
-    slot,
-    sequences,
-    historyStride,
-    targetStride,
-    vocabSize,
-    rejection,
-  }: {
-    slot: number;
-    sequences: number;
-    historyStride: number;
-    /** From one sequence's target tokens to the next one's. */
-    targetStride: number;
-    vocabSize: number;
-    /** reject.wgsl counted the accepted drafts; otherwise those that equal the target's tokens are accepted. */
-    rejection: boolean;
-  },
+  { slots, historyStride, vocabSize }: { slots: number; historyStride: number; vocabSize: number },
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, accept, { REJECTION: Number(rejection) });
-  const params = createParams(gpu, 'accept params', [slot, historyStride, targetStride, vocabSize]);
+  const pipeline = await createPipeline(gpu, accept, {});
+  const params = createParams(gpu, 'accept params', [historyStride, vocabSize]);
   return {
     label: 'accept',
     bindGroup: createBindGroup(gpu, accept, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: () => [sequences, 1, 1],
+    grid: () => [slots, 1, 1],
   };
 }

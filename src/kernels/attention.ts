@@ -32,6 +32,11 @@ export const attention: Kernel = {
 /** Query heads and rows that share a load of keys and values. */
 const sharedQueries = 8;
 
+/** Most neighbouring rows of a slot that share loads of keys and values: a query group of rows.wgsl. */
+export function groupRowsOf({ headCount, kvHeadCount }: Pick<AttentionShape, 'headCount' | 'kvHeadCount'>): number {
+  return Math.max(1, Math.floor((sharedQueries * kvHeadCount) / headCount));
+}
+
 /** Bytes of `partials` for T rows: (T, H, blocks, headDim / 4 + 1) of vec4 f32. */
 export function partialsSize(rows: number, { headCount, headDim, blocksPerSlot }: AttentionShape): number {
   return rows * headCount * blocksPerSlot * (headDim + 4) * 4;
@@ -50,6 +55,8 @@ export async function attentionStep(
   { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
   { scale, window }: { scale: number; window: number | null },
 ): Promise<Step> {
+  const groupRows = groupRowsOf({ headCount, kvHeadCount });
+  const partsPerGroup = Math.ceil(headCount / kvHeadCount / sharedQueries);
   const pipeline = await createPipeline(gpu, attention, { HEAD_DIM: headDim });
   const params = createParams(gpu, 'attention params', [
     headCount,
@@ -62,6 +69,10 @@ export async function attentionStep(
     label: 'attention',
     bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: (shape) => [shape.blocks, kvHeadCount, Math.ceil((shape.rows * headCount) / kvHeadCount / sharedQueries)],
+    grid: ({ rows, runs = 1, blocks }) => {
+      // Each run fills its groups but for the last.
+      const groups = Math.floor((rows + runs * (groupRows - 1)) / groupRows);
+      return [blocks, kvHeadCount, groups * partsPerGroup];
+    },
   };
 }

@@ -6,6 +6,7 @@ import logprobsCode from '../../shaders/logprobs.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import { maxRows } from './matmul_rows.ts';
 
 export const logprobs: Kernel = {
   name: 'logprobs',
@@ -21,11 +22,11 @@ export const logprobs: Kernel = {
   params: [{ name: 'vocabSize', type: 'u32' }],
 };
 
-/** logprobs (M, 41) u32 from logits (M, V) and the record of the same round */
+/** logprobs (slots, 8, 41) u32 from logits (rows, V) and the records of the same round */
 export async function logprobsStep(
   gpu: Gpu,
   buffers: { state: GPUBuffer; logits: GPUBuffer; record: GPUBuffer; logprobs: GPUBuffer },
-  { vocabSize }: { vocabSize: number },
+  { slots, vocabSize }: { slots: number; vocabSize: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, logprobs, {});
   const params = createParams(gpu, 'logprobs params', [vocabSize]);
@@ -33,6 +34,6 @@ export async function logprobsStep(
     label: 'logprobs',
     bindGroup: createBindGroup(gpu, logprobs, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: (shape) => [1, shape.rows, 1],
+    grid: () => [slots, maxRows, 1],
   };
 }

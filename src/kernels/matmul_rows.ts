@@ -29,18 +29,24 @@ export const matmulRows: Kernel = {
     { name: 'hasBias', type: 'u32' },
     { name: 'addOutput', type: 'u32' },
     { name: 'activation', type: 'u32' },
+    { name: 'outputRows', type: 'u32' },
   ],
 };
 
-/** Most rows that share one load of the weights; also the most rows of a verify pass (k ≤ 7). */
+/** Most rows that share one load of the weights; also the most rows of one sequence in a verify pass (k ≤ 7). */
 export const maxRows = 8;
-/** The pipelines: each serves the passes with fewer rows down to the one before it, by branches that all lanes take alike. */
+/**
+ * The pipelines: each serves the passes with fewer rows down to the one before it, by branches that all lanes take alike;
+ * the last one also more rows, 8 at a time.
+ */
 export const rowVariants = [1, 2, 4, 8] as const;
 
 export type MatmulBuffers = { rows: GPUBuffer; bias: GPUBuffer; input: GPUBuffer; output: GPUBuffer };
 export type MatmulOptions = {
   hasBias: boolean;
   addOutput: boolean;
+  /** The input holds the rows that get logits, and no others. */
+  outputRowsOnly?: boolean;
   /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
   activation?: Activation | null;
 };
@@ -52,14 +58,14 @@ const activations = { none: 0, silu: 1, gelu_tanh: 2 } as const;
 export function matmulParams(
   gpu: Gpu,
   { outputSize, inputSize, segments, segmentWords }: PackedMatrix,
-  { hasBias, addOutput, activation }: MatmulOptions,
+  { hasBias, addOutput, activation, outputRowsOnly = false }: MatmulOptions,
 ): GPUBuffer {
-  const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none']];
+  const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none'], Number(outputRowsOnly)];
   return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags]);
 }
 
 /**
- * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output), M = 1..8.
+ * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output).
  * `paddedRows`: one pipeline of 8 rows serves every M, for devices on which the variants differ in rounding.
  */
 export async function matmulRowsStep(
@@ -76,7 +82,7 @@ export async function matmulRowsStep(
   );
   const pipelineOf = Array.from({ length: maxRows }, (_, i) => pipelines.find(({ rows }) => rows > i)?.pipeline);
   const outputs = Math.ceil(weight.outputSize / 2); // two a lane, a gate and its up where there is an activation
-  const grid = foldedGrid(Math.ceil(outputs / (workgroupSize / weight.segments)));
+  const [x, y] = foldedGrid(Math.ceil(outputs / (workgroupSize / weight.segments)));
   return {
     label: 'matmul_rows',
     bindGroup: createBindGroup(gpu, matmulRows, {
@@ -85,7 +91,7 @@ export async function matmulRowsStep(
       scales: weight.scales,
       ...buffers,
     }),
-    pipeline: (shape) => pipelineOf[shape.rows - 1] as GPUComputePipeline,
-    grid: () => grid,
+    pipeline: (shape) => pipelineOf[Math.min(shape.rows, maxRows) - 1] as GPUComputePipeline,
+    grid: (shape) => [x, y, Math.ceil(shape.rows / maxRows)],
   };
 }

@@ -14,33 +14,29 @@ export const ngram: Kernel = {
   ],
   overrides: [],
   params: [
-    { name: 'slot', type: 'u32' },
     { name: 'historyStride', type: 'u32' },
-    { name: 'draftLength', type: 'u32' },
     { name: 'shortest', type: 'u32' },
     { name: 'longest', type: 'u32' },
   ],
 };
 
-/** state.drafts and state.draftCount from the history of each of `sequences` slots from `slot` on */
+/** state.drafts and state.draftCount from the history of each slot that has a turn with drafts */
 export async function ngramStep(
   gpu: Gpu,
   buffers: { history: GPUBuffer; state: GPUBuffer },
   {
-    slot,
-    sequences,
+    slots,
     historyStride,
-    draftLength,
     shortest,
     longest,
-  }: { slot: number; sequences: number; historyStride: number; draftLength: number; shortest: number; longest: number },
+  }: { slots: number; historyStride: number; shortest: number; longest: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, ngram, {});
-  const params = createParams(gpu, 'ngram params', [slot, historyStride, draftLength, shortest, longest]);
+  const params = createParams(gpu, 'ngram params', [historyStride, shortest, longest]);
   return {
     label: 'ngram',
     bindGroup: createBindGroup(gpu, ngram, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: () => [sequences, 1, 1],
+    grid: () => [slots, 1, 1],
   };
 }

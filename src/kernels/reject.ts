@@ -20,11 +20,8 @@ export const reject: Kernel = {
   ],
   overrides: ['POINT_DRAFT'],
   params: [
-    { name: 'slot', type: 'u32' },
     { name: 'targetVocabSize', type: 'u32' },
     { name: 'draftVocabSize', type: 'u32' },
-    { name: 'targetStride', type: 'u32' },
-    { name: 'draftStride', type: 'u32' },
   ],
 };
 
@@ -36,31 +33,27 @@ export type RoundDistributions = {
   draftDistributions: GPUBuffer;
 };
 
-/** Where the rows of a round lie. `sequences` run at once, from `slot` on, their rows a stride apart. */
 export type RoundShape = {
-  slot: number;
-  sequences: number;
+  slots: number;
   targetVocabSize: number;
   draftVocabSize: number;
-  targetStride: number;
-  draftStride: number;
   /** Drafts were looked up, not sampled: each had the probability 1. */
   pointDraft?: boolean;
 };
 
-/** state.acceptedCount of each sequence */
+/** state.acceptedCount of each slot with a turn and without a seed */
 export async function rejectStep(
   gpu: Gpu,
   buffers: RoundDistributions & { state: GPUBuffer },
-  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride, pointDraft = false }: RoundShape,
+  { slots, targetVocabSize, draftVocabSize, pointDraft = false }: RoundShape,
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, reject, { POINT_DRAFT: Number(pointDraft) });
-  const fields = [slot, targetVocabSize, draftVocabSize, targetStride, draftStride];
+  const fields = [targetVocabSize, draftVocabSize];
   const params = createParams(gpu, 'reject params', fields);
   return {
     label: 'reject',
     bindGroup: createBindGroup(gpu, reject, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: () => [sequences, 1, 1],
+    grid: () => [slots, 1, 1],
   };
 }

@@ -23,29 +23,26 @@ export const residual: Kernel = {
   ],
   overrides: ['POINT_DRAFT'],
   params: [
-    { name: 'slot', type: 'u32' },
     { name: 'targetVocabSize', type: 'u32' },
     { name: 'draftVocabSize', type: 'u32' },
-    { name: 'targetStride', type: 'u32' },
-    { name: 'draftStride', type: 'u32' },
     { name: 'chunks', type: 'u32' },
   ],
 };
 
-/** candidates (sequences, chunks) of the token after the accepted drafts */
+/** candidates (slots, chunks) of the token after the accepted drafts */
 export async function residualStep(
   gpu: Gpu,
   buffers: RoundDistributions & { state: GPUBuffer; candidates: GPUBuffer },
-  { slot, sequences, targetVocabSize, draftVocabSize, targetStride, draftStride, pointDraft = false }: RoundShape,
+  { slots, targetVocabSize, draftVocabSize, pointDraft = false }: RoundShape,
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, residual, { POINT_DRAFT: Number(pointDraft) });
   const chunks = chunksOf(targetVocabSize);
-  const fields = [slot, targetVocabSize, draftVocabSize, targetStride, draftStride, chunks];
+  const fields = [targetVocabSize, draftVocabSize, chunks];
   const params = createParams(gpu, 'residual params', fields);
   return {
     label: 'residual',
     bindGroup: createBindGroup(gpu, residual, { params, ...buffers }),
     pipeline: () => pipeline,
-    grid: () => [chunks, sequences, 1],
+    grid: () => [chunks, slots, 1],
   };
 }

@@ -18,23 +18,24 @@ export const rows: Kernel = {
   overrides: ['MODE'],
   params: [
     { name: 'slot', type: 'u32' },
+    { name: 'slotCount', type: 'u32' },
     { name: 'step', type: 'u32' },
-    { name: 'draftLength', type: 'u32' },
     { name: 'capacity', type: 'u32' },
     { name: 'isDraft', type: 'u32' },
     { name: 'historyStride', type: 'u32' },
+    { name: 'groupRows', type: 'u32' },
   ],
 };
 
-/** What the rows of a pass are taken from; see the shader. */
+/** What the rows of a pass are taken from: a prompt or a gap in one slot, or a round of all that have a turn; see the shader. */
 export type RowsSource =
-  | { mode: 'prefill'; model: 'target' | 'draft'; capacity: number }
-  | { mode: 'catchUp'; capacity: number }
+  | { mode: 'prefill'; slot: number; model: 'target' | 'draft'; capacity: number }
+  | { mode: 'catchUp'; slot: number; capacity: number }
   | { mode: 'draftFirst' }
   | { mode: 'draftNext'; step: number }
-  | { mode: 'verify' | 'verifyFound'; draftLength: number };
+  | { mode: 'verify' | 'verifyFound' };
 
-const modes = { prefill: 0, draftFirst: 1, draftNext: 2, verify: 3, verifyFound: 4, catchUp: 5 } as const;
+const modes = { prefill: 0, catchUp: 1, draftFirst: 2, draftNext: 3, verify: 4, verifyFound: 5 } as const;
 
 /** Bytes of a `Rows` buffer for T rows: a header of four words, four words a row. */
 export const rowsSize = (rowCount: number): number => 16 + rowCount * 16;
@@ -42,16 +43,22 @@ export const rowsSize = (rowCount: number): number => 16 + rowCount * 16;
 export async function rowsStep(
   gpu: Gpu,
   buffers: { state: GPUBuffer; history: GPUBuffer; sampled: GPUBuffer; rows: GPUBuffer },
-  { slot, historyStride, source }: { slot: number; historyStride: number; source: RowsSource },
+  {
+    slots,
+    historyStride,
+    groupRows,
+    source,
+  }: { slots: number; historyStride: number; groupRows: number; source: RowsSource },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, rows, { MODE: modes[source.mode] });
   const params = createParams(gpu, 'rows params', [
-    slot,
+    'slot' in source ? source.slot : 0,
+    slots,
     source.mode === 'draftNext' ? source.step : 0,
-    source.mode === 'verify' || source.mode === 'verifyFound' ? source.draftLength : 0,
-    source.mode === 'prefill' || source.mode === 'catchUp' ? source.capacity : 0,
+    'capacity' in source ? source.capacity : 0,
     source.mode === 'prefill' && source.model === 'draft' ? 1 : 0,
     historyStride,
+    groupRows,
   ]);
   return {
     label: `rows ${source.mode}`,

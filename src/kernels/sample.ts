@@ -20,17 +20,15 @@ export const sample: Kernel = {
     { name: 'distributions', kind: 'read' },
     { name: 'candidates', kind: 'write' },
   ],
-  overrides: ['PURPOSE'],
+  overrides: [],
   params: [
     { name: 'vocabSize', type: 'u32' },
     { name: 'chunks', type: 'u32' },
     { name: 'firstRow', type: 'u32' },
     { name: 'rowStride', type: 'u32' },
+    { name: 'ofDrafts', type: 'u32' },
   ],
 };
-
-/** Whose noise a choice takes: `shared` by draft and target (seeded requests), or the draft's own. */
-const purposes = { shared: 0, draft: 1 } as const;
 
 /** candidates (M, chunks) from warped (distributions, V) */
 export async function sampleStep(
@@ -42,12 +40,18 @@ export async function sampleStep(
     distributions: GPUBuffer;
     candidates: GPUBuffer;
   },
-  { vocabSize, firstRow, rowStride, noise }: DistributionRows & { noise: keyof typeof purposes },
+  { vocabSize, firstRow, rowStride, ofDrafts = false }: DistributionRows,
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, sample, { PURPOSE: purposes[noise] });
-  const params = createParams(gpu, 'sample params', [vocabSize, chunksOf(vocabSize), firstRow, rowStride]);
+  const pipeline = await createPipeline(gpu, sample, {});
+  const params = createParams(gpu, 'sample params', [
+    vocabSize,
+    chunksOf(vocabSize),
+    firstRow,
+    rowStride,
+    Number(ofDrafts),
+  ]);
   return {
-    label: `sample ${noise}`,
+    label: 'sample',
     bindGroup: createBindGroup(gpu, sample, { params, ...buffers }),
     pipeline: () => pipeline,
     grid: (shape) => [chunksOf(vocabSize), shape.rows, 1],

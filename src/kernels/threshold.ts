@@ -23,6 +23,7 @@ export const threshold: Kernel = {
     { name: 'vocabSize', type: 'u32' },
     { name: 'firstRow', type: 'u32' },
     { name: 'rowStride', type: 'u32' },
+    { name: 'ofDrafts', type: 'u32' },
   ],
 };
 
@@ -30,10 +31,10 @@ export const threshold: Kernel = {
 export async function thresholdStep(
   gpu: Gpu,
   buffers: { rows: GPUBuffer; state: GPUBuffer; warped: GPUBuffer; distributions: GPUBuffer },
-  { vocabSize, firstRow, rowStride }: DistributionRows,
+  { vocabSize, firstRow, rowStride, ofDrafts = false }: DistributionRows,
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, threshold, {});
-  const params = createParams(gpu, 'threshold params', [vocabSize, firstRow, rowStride]);
+  const params = createParams(gpu, 'threshold params', [vocabSize, firstRow, rowStride, Number(ofDrafts)]);
   return {
     label: 'threshold',
     bindGroup: createBindGroup(gpu, threshold, { params, ...buffers }),

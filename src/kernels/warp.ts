@@ -22,21 +22,25 @@ export const warp: Kernel = {
     { name: 'vocabSize', type: 'u32' },
     { name: 'firstRow', type: 'u32' },
     { name: 'rowStride', type: 'u32' },
+    { name: 'ofDrafts', type: 'u32' },
     { name: 'adjustedTokens', type: 'u32' },
   ],
 };
 
-/** Which distributions the output rows of a pass are: row m is distribution firstRow + m · rowStride (0: all share one). */
-export type DistributionRows = { vocabSize: number; firstRow: number; rowStride: number };
+/**
+ * Which distributions the output rows of a pass are: row m is firstRow + m · rowStride; `ofDrafts`, it is its sequence's
+ * draft firstRow.
+ */
+export type DistributionRows = { vocabSize: number; firstRow: number; rowStride: number; ofDrafts?: boolean };
 
 /** warped (distributions, V) from logits (M, V); adjustments (slots, adjustedTokens), whatever V is. */
 export async function warpStep(
   gpu: Gpu,
   buffers: { rows: GPUBuffer; state: GPUBuffer; logits: GPUBuffer; adjustments: GPUBuffer; warped: GPUBuffer },
-  { vocabSize, firstRow, rowStride, adjustedTokens }: DistributionRows & { adjustedTokens: number },
+  { vocabSize, firstRow, rowStride, ofDrafts = false, adjustedTokens }: DistributionRows & { adjustedTokens: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, warp, {});
-  const params = createParams(gpu, 'warp params', [vocabSize, firstRow, rowStride, adjustedTokens]);
+  const params = createParams(gpu, 'warp params', [vocabSize, firstRow, rowStride, Number(ofDrafts), adjustedTokens]);
   return {
     label: 'warp',
     bindGroup: createBindGroup(gpu, warp, { params, ...buffers }),

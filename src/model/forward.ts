@@ -1,7 +1,7 @@
 import { createStorage, createStorageFrom } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
-import { attentionStep, partialsSize } from '../kernels/attention.ts';
+import { attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
 import { type Activation, matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
@@ -20,9 +20,13 @@ import type { Linear, Weights } from './weights.ts';
  */
 export type Forward = {
   rows: GPUBuffer;
-  /** Of the output rows, (8, V) f32. */
+  /** Of the output rows, (outputCapacity, V) f32. */
   logits: GPUBuffer;
   vocabSize: number;
+  /** Most rows of a pass that get logits. */
+  outputCapacity: number;
+  /** Rows of one sequence that share loads of keys and values. */
+  groupRows: number;
   kvCache: KvCache;
   /** Most rows of one pass. */
   rowCapacity: number;
@@ -38,9 +42,11 @@ export type ForwardOptions = {
   contextLength: number;
   /** Pages of the cache that the slots share. Default: as many as all of them can come to need. */
   pageCount?: number;
-  /** Most rows of a prefill pass. */
+  /** Most rows of a pass. */
   rowCapacity: number;
-  /** Use one 8-row matmul for every pass; `rowCapacity` must be 8 then. */
+  /** Most of them that get logits. Default: 8. */
+  outputCapacity?: number;
+  /** Use one 8-row matmul for every pass. */
   paddedRows: boolean;
 };
 
@@ -49,7 +55,7 @@ export async function createForward(
   label: string,
   config: ModelConfig,
   weights: Weights,
-  { slots, contextLength, pageCount, rowCapacity, paddedRows }: ForwardOptions,
+  { slots, contextLength, pageCount, rowCapacity, outputCapacity = maxRows, paddedRows }: ForwardOptions,
 ): Promise<Forward> {
   const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps, ropes } = config;
   const kvCache = createKvCache(gpu, label, config, {
@@ -72,8 +78,8 @@ export async function createForward(
   const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
-  const outputHidden = f32('output hidden', maxRows, hiddenSize);
-  const logits = f32('logits', maxRows, vocabSize);
+  const outputHidden = f32('output hidden', outputCapacity, hiddenSize);
+  const logits = f32('logits', outputCapacity, vocabSize);
   const noBias = createStorage(gpu, `${label} no bias`, 16);
   const rotationOf = (name: string, rope: RopeConfig) =>
     createStorageFrom(gpu, `${label} ${name}`, rotationTable(contextLength + spareRows, rope));
@@ -94,11 +100,10 @@ export async function createForward(
   ): Promise<Both> => {
     const buffers = { rows, bias: linear.bias ?? noBias, input, output };
     const options = { hasBias: linear.bias !== null, addOutput, activation: activation ?? null };
-    const [few, tile] = await Promise.all([
-      matmulRowsStep(gpu, linear.weight, buffers, { ...options, paddedRows }),
-      matmulTileStep(gpu, linear.weight, buffers, options),
-    ]);
-    return { few, tile };
+    const few = matmulRowsStep(gpu, linear.weight, buffers, { ...options, paddedRows });
+    // On a device where the tile rounds differently, prompts too go 8 rows at a time.
+    const tile = paddedRows ? few : matmulTileStep(gpu, linear.weight, buffers, options);
+    return { few: await few, tile: await tile };
   };
 
   /** Input of a block: the residual stream, normalised first where the model does. */
@@ -144,14 +149,15 @@ export async function createForward(
     { rows, input: hidden, weight: weights.finalNorm, output: outputHidden },
     { hiddenSize, epsilon: rmsNormEps, outputRowsOnly: true },
   );
-  const head = await Promise.all([
-    finalNorm,
-    matmul({ weight: weights.head, bias: null }, outputHidden, logits).then(({ few }) => few),
-  ]);
+  const headBuffers = { rows, bias: noBias, input: outputHidden, output: logits };
+  const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
+  const head = await Promise.all([finalNorm, matmulRowsStep(gpu, weights.head, headBuffers, headOptions)]);
   return {
     rows,
     logits,
     vocabSize,
+    outputCapacity,
+    groupRows: groupRowsOf(config),
     kvCache,
     rowCapacity,
     dispatchesPerLayer: layerSteps[0]?.length ?? 0,
@@ -161,15 +167,19 @@ export async function createForward(
 }
 
 /**
- * Encodes a pass over the rows that `rows` holds: up to 8 share each load of the weights, more go in tiles.
+ * Encodes a pass over the rows that `rows` holds: 8 share each load of the weights, or `tiled` all of a tile.
  * `outputs` > 0 adds logits for that many rows from `firstOutputRow` on.
  */
-export function encodeForward(pass: GPUComputePassEncoder, forward: Forward, shape: PassShape, outputs: number): void {
-  const body = shape.rows <= maxRows ? forward.body.few : forward.body.tile;
-  for (const step of body) encodeStep(pass, step, shape);
+export function encodeForward(
+  pass: GPUComputePassEncoder,
+  forward: Forward,
+  shape: PassShape,
+  outputs: number,
+  { tiled = false } = {},
+): void {
+  for (const step of tiled ? forward.body.tile : forward.body.few) encodeStep(pass, step, shape);
   if (outputs === 0) return;
-  const outputShape = { rows: outputs, blocks: shape.blocks };
-  for (const step of forward.head) encodeStep(pass, step, outputShape);
+  for (const step of forward.head) encodeStep(pass, step, { ...shape, rows: outputs });
 }
 
 /** Dispatches of a pass over up to 8 rows, logits included. */

@@ -1,6 +1,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import { maxRows, rowVariants } from '../kernels/matmul_rows.ts';
+import { MAX_DRAFT_LENGTH } from '../options.ts';
 import type { CostReport } from '../types.ts';
 import {
   blocksOf,
@@ -13,7 +14,7 @@ import {
   type RoundPlan,
 } from './round.ts';
 import { greedySampling } from './sampler.ts';
-import { type Sequences, startSequence } from './sequence.ts';
+import { type Sequences, setTurns, startSequence } from './sequence.ts';
 
 /** Committed length at which passes are timed: short enough for any context, long enough for attention to show. */
 const timedLength = 48;
@@ -21,6 +22,9 @@ const timedLength = 48;
 const sampleMs = 20;
 const maxRepeats = 64;
 const mode: RoundMode = { sampling: 'greedy', logprobs: false };
+
+/** Passes are timed in this one. */
+const slot = 0;
 
 /** Row counts that are timed at load: those of the few-rows pipelines. Others run, and cost, as the next of these. */
 const quickRowCounts = rowVariants;
@@ -37,7 +41,7 @@ export async function measureCosts(
   { sampleCount, quick = false }: { sampleCount: number; quick?: boolean },
 ): Promise<CostReport> {
   const length = Math.max(1, Math.min(timedLength, sequences.contextLength - maxRows - 1));
-  startSequence(gpu, sequences, plan.slot, 0, {
+  startSequence(gpu, sequences, slot, 0, {
     promptTokens: new Array<number>(length).fill(0),
     emittedTokens: [],
     targetFed: 0,
@@ -45,25 +49,36 @@ export async function measureCosts(
     limit: sequences.contextLength,
     stopTokens: [],
     sampling: greedySampling,
+    logprobs: false,
     topLogprobs: 0,
   });
   for (const chunk of prefillChunks(0, length, plan.target.rowCapacity)) {
     submitPass(gpu, 'cost prefill', (pass) => {
-      if (plan.draft !== null) encodeDraftPrefill(pass, plan, chunk);
-      encodePrefill(pass, plan, chunk, false, mode);
+      if (plan.draft !== null) encodeDraftPrefill(pass, plan, slot, chunk);
+      encodePrefill(pass, plan, slot, chunk, false, mode);
     });
   }
   const blocks = blocksOf(plan.target, length + maxRows);
-  const allRowCounts = plan.rows.verify.map((_, k) => k + 1);
+  const allRowCounts = Array.from({ length: maxRows }, (_, k) => k + 1);
   const rowCounts = quick ? quickRowCounts : allRowCounts;
   // A lookup would find no drafts in this text, and a pass without drafts is one row.
   const full: RoundPlan = { ...plan, rows: { ...plan.rows, verify: plan.rows.verifyAll } };
-  const kinds: ((pass: GPUComputePassEncoder) => void)[] = rowCounts.map(
-    (rows) => (pass) => encodeVerify(pass, full, rows - 1, { rows, blocks }, mode.sampling),
+  type Kind = { draftLength: number; encode: (pass: GPUComputePassEncoder) => void };
+  const kinds = rowCounts.map(
+    (rows): Kind => ({
+      draftLength: rows - 1,
+      encode: (pass) => encodeVerify(pass, full, { rows, blocks }, mode.sampling),
+    }),
   );
-  if (plan.draft !== null) kinds.push((pass) => encodeDraftStep(pass, plan, 2, { rows: 1, blocks }, mode.sampling));
+  if (plan.draft !== null) {
+    kinds.push({
+      draftLength: MAX_DRAFT_LENGTH,
+      encode: (pass) => encodeDraftStep(pass, plan, 2, { sequences: 1, blocks }, mode.sampling),
+    });
+  }
 
-  const time = async (encode: (pass: GPUComputePassEncoder) => void, repeats: number): Promise<number> => {
+  const time = async ({ draftLength, encode }: Kind, repeats: number): Promise<number> => {
+    setTurns(gpu, sequences, new Map([[slot, draftLength]]));
     await gpuIdle(gpu);
     const start = performance.now();
     submitPass(gpu, 'cost sample', (pass) => {
@@ -74,18 +89,18 @@ export async function measureCosts(
   };
   const repeats: number[] = [];
   const samples: number[][] = [];
-  for (const encode of kinds) {
-    await time(encode, 1); // the first run of a pipeline may still compile
-    const once = await time(encode, quick ? 1 : 2);
+  for (const kind of kinds) {
+    await time(kind, 1); // the first run of a pipeline may still compile
+    const once = await time(kind, quick ? 1 : 2);
     repeats.push(Math.max(1, Math.min(maxRepeats, Math.ceil(sampleMs / Math.max(once, 0.01)))));
     // On a slow device one run is a sample, and there is no time for more.
     if (quick && once >= sampleMs) samples.push([once]);
     else samples.push([]);
   }
   for (let sample = 0; sample < sampleCount; sample++) {
-    for (const [i, encode] of kinds.entries()) {
+    for (const [i, kind] of kinds.entries()) {
       const mine = samples[i] as number[];
-      if (mine.length <= sample) mine.push(await time(encode, repeats[i] as number));
+      if (mine.length <= sample) mine.push(await time(kind, repeats[i] as number));
     }
   }
   const medians = samples.map((values) => median(values));

@@ -16,8 +16,8 @@ export type RoundOutcome = {
 };
 
 export type DraftLengthPolicy = {
-  /** k of the next round to submit. */
-  next(): number;
+  /** k of the next round to submit, for each of the sequences that share it. */
+  next(sequenceCount?: number): number;
   observe(outcome: RoundOutcome): void;
   /** Another sequence begins: what was learnt weighs less, and is where it starts. */
   startSequence(): void;
@@ -53,6 +53,15 @@ const forgetWeight = 0.002;
 /** How far one k's time may move against the others'. */
 const farthestRatio = 1.5;
 
+/** [k] = ms of a round of several sequences: their rows share weights 8 at a time, what is over as so many rows alone. */
+function costsTogether({ v, targetStepMs, draftStepMs }: CostReport, sequenceCount: number): number[] {
+  const passCost = (rows: number): number =>
+    Math.floor(rows / v.length) * (v.at(-1) as number) +
+    (rows % v.length > 0 ? (v[(rows % v.length) - 1] as number) : 0);
+  const draftMs = (draftStepMs ?? 0) * passCost(sequenceCount);
+  return v.map((_, k) => k * draftMs + passCost(sequenceCount * (k + 1)) * targetStepMs);
+}
+
 /** `costs` as measured at load. A lookup drafts at no cost, and where it finds nothing the round is a plain one. */
 export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'ngram'): DraftLengthPolicy {
   const draftMs = costs.draftStepMs ?? 0;
@@ -84,15 +93,17 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
     }
     return tokens;
   };
-  const roundCosts = (): number[] => {
-    const full = measured.map((ms, k) => ms * (ratios[k] as number));
+  /** [k] = ms of a round in which so many sequences draft k each. */
+  const roundCosts = (sequenceCount = 1): number[] => {
+    const measuredTogether = sequenceCount === 1 ? measured : costsTogether(costs, sequenceCount);
+    const full = measuredTogether.map((ms, k) => ms * (ratios[k] as number));
     if (drafter === 'model') return full;
     const foundShare = (lookupsFound + 1) / (lookups + 2);
     const plain = full[0] as number;
     return full.map((ms) => plain + foundShare * (ms - plain));
   };
-  const speedups = (): number[] => {
-    const roundCost = roundCosts();
+  const speedups = (sequenceCount: number): number[] => {
+    const roundCost = roundCosts(sequenceCount);
     const plain = roundCost[0] as number;
     return expectedTokens().map((tokens, k) => (tokens * plain) / (roundCost[k] as number));
   };
@@ -102,15 +113,16 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
     return best;
   };
   /** Whether even drafts that are always right could pay here. */
-  const mayPay = (): boolean => roundCosts().some((ms, k, all) => k > 0 && (k + 1) * (all[0] as number) > ms);
+  const mayPay = (sequenceCount: number): boolean =>
+    roundCosts(sequenceCount).some((ms, k, all) => k > 0 && (k + 1) * (all[0] as number) > ms);
 
   return {
-    next() {
+    next(sequenceCount = 1) {
       if (probing > 0) {
         probing -= 1;
         return current;
       }
-      const values = speedups();
+      const values = speedups(sequenceCount);
       const best = bestOf(values, 0);
       if ((values[best] as number) > (values[current] as number) * hysteresis) current = best;
       // A probe's k is current while it runs, and must earn its place afterwards.
@@ -121,7 +133,7 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
         return current;
       }
       plainRounds += 1;
-      if (plainRounds <= probeAfter || !mayPay()) return 0;
+      if (plainRounds <= probeAfter || !mayPay(sequenceCount)) return 0;
       plainRounds = 0;
       probeAfter = Math.min(lastProbeAfter, probeAfter * 2);
       probing = probeRounds - 1;

@@ -3,7 +3,7 @@ import type { Tokenizer } from '../model/tokenizer.ts';
 import type { ParsedGenerateOptions } from '../options.ts';
 import { createRun, type RunControl } from '../run.ts';
 import type { FinishReason, GenerateResult, Round, TokenLogprob } from '../types.ts';
-import { type Decoder, decode } from './decode.ts';
+import { type Batch, decode } from './batch.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
 import type { TokenIdLogprob } from './logprobs.ts';
 import { addRequest, addRound, type Metrics } from './metrics.ts';
@@ -29,7 +29,7 @@ export type Request = RunControl & {
    * Decodes until the request has ended and its rounds have drained, or the device was lost: it can go on upon another
    * then, and writes what it would have written. Never rejects: errors end the run.
    */
-  decodeOn(decoder: Decoder): Promise<'ended' | 'lost'>;
+  decodeOn(batch: Batch, slot: number): Promise<'ended' | 'lost'>;
 };
 
 export function createRequest(
@@ -166,22 +166,22 @@ export function createRequest(
     ...control,
     fail,
     hasEnded: () => ended,
-    async decodeOn(decoder) {
+    async decodeOn(batch, slot) {
       if (ended) return 'ended';
       if (startedAt === null) {
         startedAt = performance.now();
         lastRecordAt = startedAt;
       }
-      policy = decoder.policy;
+      policy = batch.policy;
       const onStart = (count: number): void => {
         if (tokens.length === 0) cachedTokens = count;
       };
       try {
         const request = { promptTokens, emittedTokens: tokens, limit, ...options };
-        await decode(decoder, request, { onStart, onRecord, isCancelled: () => ended });
+        await decode(batch, slot, request, { onStart, onRecord, isCancelled: () => ended });
       } catch (error) {
-        if (!ended && decoder.gpu.failure instanceof DeviceLostError) return 'lost';
-        fail(decoder.gpu.failure ?? error);
+        if (!ended && batch.gpu.failure instanceof DeviceLostError) return 'lost';
+        fail(batch.gpu.failure ?? error);
       }
       return 'ended';
     },

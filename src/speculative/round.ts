@@ -4,6 +4,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { acceptStep } from '../kernels/accept.ts';
 import { logprobsStep } from '../kernels/logprobs.ts';
+import { maxRows } from '../kernels/matmul_rows.ts';
 import { ngramStep } from '../kernels/ngram.ts';
 import { type RowsSource, rowsStep } from '../kernels/rows.ts';
 import { encodeForward, type Forward } from '../model/forward.ts';
@@ -12,120 +13,120 @@ import { MAX_DRAFT_LENGTH } from '../options.ts';
 import { LOGPROBS_BYTES } from './logprobs.ts';
 import { RECORD_BYTES } from './record.ts';
 import {
-  createDraftSteps,
+  createDraftDrawings,
+  createDrawing,
   createRejection,
   createSampler,
+  type Drawing,
   encodeSteps,
+  type Rejection,
+  type RoundSampling,
   type Sampler,
-  type SamplingMode,
 } from './sampler.ts';
 import type { Sequences } from './sequence.ts';
 
-/** A pair, and what chooses tokens from its logits: shared by all slots, whose passes run one after another. */
-export type Pair = {
-  target: Forward;
-  draft: Forward | null;
-  targetSampler: Sampler;
-  draftSampler: Sampler | null;
-  /** [i] = draft step i + 1 in `random` mode */
-  draftSteps: Step[][];
-};
+/** Most rows of a verify pass, of all its sequences together: what its logits and distributions have room for. */
+const maxRoundRows = 32;
 
-export async function createPair(
-  gpu: Gpu,
-  target: Forward,
-  draft: Forward | null,
-  sequences: Sequences,
-): Promise<Pair> {
-  const targetSampler = await createSampler(gpu, 'target', target, sequences);
-  const draftSampler = draft && (await createSampler(gpu, 'draft', draft, sequences));
-  const draftSteps = draft && draftSampler ? await createDraftSteps(gpu, draft, sequences, draftSampler) : [];
-  return { target, draft, targetSampler, draftSampler, draftSteps };
+/** Most drafts of each sequence in a round of so many. */
+export function longestDraft(sequenceCount: number): number {
+  return Math.min(MAX_DRAFT_LENGTH, Math.floor(maxRoundRows / sequenceCount) - 1);
 }
 
-/** Everything that a round of one slot dispatches, made at load. */
-export type RoundPlan = Pair & {
-  slot: number;
-  /** [k] = lookup of k drafts in the sequence's own tokens; null where a model drafts, or nothing does. */
-  ngram: Step[] | null;
-  /** The rows of each kind of pass. */
+/** Rows that a verify pass of a pair with so many slots needs room for. */
+export const roundRows = (slots: number): number => Math.min(slots * maxRows, maxRoundRows);
+
+/** Everything that a round dispatches, made at load. One plan serves all slots: whose turn it is stands in their states. */
+export type RoundPlan = {
+  target: Forward;
+  draft: Forward | null;
+  /** Lookup of drafts in the sequences' own tokens; null where a model drafts, or nothing does. */
+  ngram: Step | null;
+  /** The rows of each kind of pass. [slot] where a pass is of one sequence. */
   rows: {
-    prefillTarget: Step;
-    prefillDraft: Step | null;
-    catchUp: Step | null;
+    prefillTarget: Step[];
+    prefillDraft: Step[];
+    catchUp: Step[];
     draftFirst: Step | null;
     /** [i] = draft step i + 2 */
     draftNext: Step[];
-    /** [k] */
-    verify: Step[];
-    /** [k], all k drafts whether a lookup found them or not: for measuring. */
-    verifyAll: Step[];
+    verify: Step;
+    /** All drafts whether a lookup found them or not: for measuring. */
+    verifyAll: Step;
   };
-  rejection: Step[];
-  acceptEqual: Step;
-  acceptCounted: Step;
+  targetSampler: Sampler;
+  targetDrawing: Drawing;
+  draftSampler: Sampler | null;
+  /** [i] = draft step i + 1 */
+  draftDrawings: Drawing[];
+  rejection: Rejection;
+  accept: Step;
   logprobs: Step;
-  record: GPUBuffer; // RoundRecord
-  recordLogprobs: GPUBuffer; // (8, 41) u32
+  record: GPUBuffer; // (slots,) RoundRecord
+  recordLogprobs: GPUBuffer; // (slots, 8, 41) u32
 };
 
-/** What of a request decides which steps are encoded. */
-export type RoundMode = { sampling: SamplingMode; logprobs: boolean };
+/** What of its requests decides which steps a round encodes. */
+export type RoundMode = { sampling: RoundSampling; logprobs: boolean };
 
 export async function createRoundPlan(
   gpu: Gpu,
-  pair: Pair,
-  { ngram = null, sequences, slot }: { ngram?: NgramOptions | null; sequences: Sequences; slot: number },
+  { target, draft }: { target: Forward; draft: Forward | null },
+  { ngram = null, sequences }: { ngram?: NgramOptions | null; sequences: Sequences },
 ): Promise<RoundPlan> {
-  const { target, draft, targetSampler, draftSampler } = pair;
-  const { state, history, historyStride, adjustments, vocabSize } = sequences;
-  const record = createStorage(gpu, `record ${slot}`, RECORD_BYTES);
-  const recordLogprobs = createStorage(gpu, `record ${slot} logprobs`, LOGPROBS_BYTES);
+  const { state, history, historyStride, adjustments, vocabSize, slots } = sequences;
+  const targetSampler = await createSampler(gpu, 'target', target, sequences, target.outputCapacity);
+  const draftSampler = draft && (await createSampler(gpu, 'draft', draft, sequences, target.outputCapacity));
+  const record = createStorage(gpu, 'records', slots * RECORD_BYTES);
+  const recordLogprobs = createStorage(gpu, 'record logprobs', slots * LOGPROBS_BYTES);
   // Without a draft model no draft is taken from `sampled`, but the binding must be there.
   const { sampled } = draftSampler ?? targetSampler;
-  const rowsOf = (forward: Forward, source: RowsSource): Promise<Step> =>
-    rowsStep(gpu, { state, history, sampled, rows: forward.rows }, { slot, historyStride, source });
-  const prefill = (model: 'target' | 'draft', forward: Forward): RowsSource => ({
-    mode: 'prefill',
-    model,
-    capacity: forward.rowCapacity,
-  });
-  const draftLengths = Array.from({ length: MAX_DRAFT_LENGTH + 1 }, (_, k) => k);
-  const steps = draft === null ? [] : draftLengths.slice(2);
-  const acceptOf = (rejection: boolean): Promise<Step> =>
+  const rowsOf = (forward: Forward, source: RowsSource): Promise<Step> => {
+    const { rows, groupRows } = forward;
+    return rowsStep(gpu, { state, history, sampled, rows }, { slots, historyStride, groupRows, source });
+  };
+  const forEachSlot = (forward: Forward | null, source: (slot: number, capacity: number) => RowsSource) =>
+    Promise.all(
+      forward === null
+        ? []
+        : Array.from({ length: slots }, (_, slot) => rowsOf(forward, source(slot, forward.rowCapacity))),
+    );
+  const laterSteps = draft === null ? [] : Array.from({ length: MAX_DRAFT_LENGTH - 1 }, (_, i) => i + 2);
+  const pointDraft = ngram !== null;
+  const rejection = await createRejection(gpu, target, targetSampler, draftSampler, sequences, { pointDraft });
+  const { nextTokens } = rejection;
+  const [rows, lookup, targetDrawing, draftDrawings, accept, logprobs] = await Promise.all([
+    Promise.all([
+      forEachSlot(target, (slot, capacity) => ({ mode: 'prefill', model: 'target', slot, capacity })),
+      forEachSlot(draft, (slot, capacity) => ({ mode: 'prefill', model: 'draft', slot, capacity })),
+      forEachSlot(draft, (slot, capacity) => ({ mode: 'catchUp', slot, capacity })),
+      draft && rowsOf(draft, { mode: 'draftFirst' }),
+      Promise.all(laterSteps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
+      rowsOf(target, { mode: ngram === null ? 'verify' : 'verifyFound' }),
+      rowsOf(target, { mode: 'verify' }),
+    ]),
+    ngram && ngramStep(gpu, { history, state }, { ...ngram, slots, historyStride }),
+    createDrawing(gpu, target, sequences, targetSampler),
+    draft && draftSampler ? createDraftDrawings(gpu, draft, sequences, draftSampler) : [],
     acceptStep(
       gpu,
-      { targetTokens: targetSampler.sampled, state, history, record, adjustments },
-      { slot, sequences: 1, historyStride, targetStride: 0, vocabSize, rejection },
-    );
-  const verifyMode = ngram === null ? 'verify' : 'verifyFound';
-  const lookupOf = ({ shortest, longest }: NgramOptions, draftLength: number): Promise<Step> =>
-    ngramStep(gpu, { history, state }, { slot, sequences: 1, historyStride, draftLength, shortest, longest });
-  const [rows, lookups, rejection, acceptEqual, acceptCounted, logprobs] = await Promise.all([
-    Promise.all([
-      rowsOf(target, prefill('target', target)),
-      draft && rowsOf(draft, prefill('draft', draft)),
-      draft && rowsOf(draft, { mode: 'catchUp', capacity: draft.rowCapacity }),
-      draft && rowsOf(draft, { mode: 'draftFirst' }),
-      Promise.all(steps.map((step) => rowsOf(draft as Forward, { mode: 'draftNext', step }))),
-      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: verifyMode, draftLength }))),
-      Promise.all(draftLengths.map((draftLength) => rowsOf(target, { mode: 'verify', draftLength }))),
-    ]),
-    ngram && Promise.all(draftLengths.map((draftLength) => lookupOf(ngram, draftLength))),
-    createRejection(gpu, targetSampler, draftSampler, sequences, { slot, pointDraft: ngram !== null }),
-    acceptOf(false),
-    acceptOf(true),
-    logprobsStep(gpu, { state, logits: target.logits, record, logprobs: recordLogprobs }, { vocabSize }),
+      { targetTokens: targetSampler.sampled, nextTokens, state, history, record, adjustments },
+      { slots, historyStride, vocabSize },
+    ),
+    logprobsStep(gpu, { state, logits: target.logits, record, logprobs: recordLogprobs }, { slots, vocabSize }),
   ]);
   const [prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll] = rows;
   return {
-    ...pair,
-    slot,
-    ngram: lookups,
+    target,
+    draft,
+    ngram: lookup,
     rows: { prefillTarget, prefillDraft, catchUp, draftFirst, draftNext, verify, verifyAll },
+    targetSampler,
+    targetDrawing,
+    draftSampler,
+    draftDrawings,
     rejection,
-    acceptEqual,
-    acceptCounted,
+    accept,
     logprobs,
     record,
     recordLogprobs,
@@ -133,84 +134,97 @@ export async function createRoundPlan(
 }
 
 /**
- * One round of speculative decoding (Leviathan et al. 2023): k draft steps, one target pass over k + 1 rows, accept.
- * Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes plainly.
- * A lookup may find fewer than k drafts, or none: the rows beyond them are skipped.
- * `lengthBound`: the host's upper bound on the committed length.
+ * One round of speculative decoding (Leviathan et al. 2023): k draft steps, one target pass over k + 1 rows of each
+ * sequence, accept. Every decision is the GPU's, so the next round can be encoded before this one has run. k = 0 decodes
+ * plainly. A lookup may find fewer than k drafts, or none: the rows beyond them are skipped.
+ * `draftLengths`: k of each sequence that has a turn, as `setTurns` wrote them. `lengthBound`: the host's upper bound on
+ * their committed lengths.
  */
 export function encodeRound(
   pass: GPUComputePassEncoder,
   plan: RoundPlan,
-  k: number,
+  draftLengths: readonly number[],
   lengthBound: number,
   mode: RoundMode,
 ): void {
-  const shape = (rows: number): PassShape => ({ rows, blocks: blocksOf(plan.target, lengthBound + k) });
-  if (plan.ngram !== null && k > 0) encodeStep(pass, plan.ngram[k] as Step, shape(1));
+  const longest = Math.max(...draftLengths);
+  const blocks = blocksOf(plan.target, lengthBound + longest);
+  if (plan.ngram !== null && longest > 0) encodeStep(pass, plan.ngram, { rows: 1, blocks });
   else
-    for (let step = 1; step <= k; step++) encodeDraftStep(pass, plan, step, shape(step === 1 ? 2 : 1), mode.sampling);
-  encodeVerify(pass, plan, k, shape(k + 1), mode.sampling);
-  encodeAccept(pass, plan, shape(k + 1), mode);
+    for (let step = 1; step <= longest; step++) {
+      const drafting = draftLengths.filter((k) => k >= step).length;
+      encodeDraftStep(pass, plan, step, { sequences: drafting, blocks }, mode.sampling);
+    }
+  const rows = draftLengths.reduce((sum, k) => sum + k + 1, 0);
+  encodeVerify(pass, plan, { rows, runs: draftLengths.length, blocks }, mode.sampling);
+  encodeAccept(pass, plan, mode);
 }
 
 /** Commits what the target chose, and reports it. */
-function encodeAccept(pass: GPUComputePassEncoder, plan: RoundPlan, shape: PassShape, mode: RoundMode): void {
-  encodeStep(pass, mode.sampling === 'random' ? plan.acceptCounted : plan.acceptEqual, shape);
-  if (mode.logprobs) encodeStep(pass, plan.logprobs, shape);
+function encodeAccept(pass: GPUComputePassEncoder, { accept, logprobs }: RoundPlan, mode: RoundMode): void {
+  const shape = { rows: 1, blocks: 0 };
+  encodeStep(pass, accept, shape);
+  if (mode.logprobs) encodeStep(pass, logprobs, shape);
 }
 
 /** [k] = dispatches of one greedy round of k drafts, counted by encoding it for nobody. */
 export function dispatchesPerRound(plan: RoundPlan): number[] {
-  const draftLengths = plan.draft === null && plan.ngram === null ? [0] : [...plan.rows.verify.keys()];
-  return draftLengths.map((k) => {
+  const longest = plan.draft === null && plan.ngram === null ? 0 : MAX_DRAFT_LENGTH;
+  return Array.from({ length: longest + 1 }, (_, k) => {
     let count = 0;
     const nobody = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups: () => (count += 1) };
-    encodeRound(nobody as unknown as GPUComputePassEncoder, plan, k, 1, { sampling: 'greedy', logprobs: false });
+    encodeRound(nobody as unknown as GPUComputePassEncoder, plan, [k], 1, { sampling: 'greedy', logprobs: false });
     return count;
   });
 }
 
-/** Draft step 1 feeds the last two committed tokens, each later step the draft before it. */
+/** Draft step 1 feeds the last two committed tokens of each sequence, each later step the draft before it. */
 export function encodeDraftStep(
   pass: GPUComputePassEncoder,
   plan: RoundPlan,
   step: number,
-  shape: PassShape,
-  sampling: SamplingMode,
+  { sequences, blocks }: { sequences: number; blocks: number },
+  sampling: RoundSampling,
 ): void {
-  const rows = step === 1 ? plan.rows.draftFirst : plan.rows.draftNext[step - 2];
-  encodeStep(pass, rows as Step, shape);
-  encodeForward(pass, plan.draft as Forward, shape, 1);
-  const choice = sampling === 'random' ? plan.draftSteps[step - 1] : plan.draftSampler?.steps[sampling];
-  encodeSteps(pass, choice as Step[], { ...shape, rows: 1 });
+  const { draft, draftSampler, draftDrawings, rows } = plan;
+  // Of several sequences the rows that get logits lie together, and so the two of one apart.
+  const firstRuns = sequences === 1 ? 1 : 2 * sequences;
+  const shape: PassShape =
+    step === 1 ? { rows: 2 * sequences, runs: firstRuns, blocks } : { rows: sequences, runs: sequences, blocks };
+  encodeStep(pass, (step === 1 ? rows.draftFirst : rows.draftNext[step - 2]) as Step, shape);
+  encodeForward(pass, draft as Forward, shape, sequences);
+  const { highest, fold } = draftSampler as Sampler;
+  const { distribution, draw } = draftDrawings[step - 1] as Drawing;
+  const choice = sampling === 'greedy' || sampling === 'shaped' ? highest[sampling] : [...distribution, draw, fold];
+  encodeSteps(pass, choice, { ...shape, rows: sequences });
 }
 
-/** The target's pass over the last committed token and k drafts, and its choice after each. */
+/** The target's pass over the last committed token and the drafts of each sequence, and its choice after each. */
 export function encodeVerify(
   pass: GPUComputePassEncoder,
   plan: RoundPlan,
-  k: number,
   shape: PassShape,
-  sampling: SamplingMode,
+  sampling: RoundSampling,
 ): void {
-  encodeStep(pass, plan.rows.verify[k] as Step, shape);
-  encodeForward(pass, plan.target, shape, k + 1);
+  encodeStep(pass, plan.rows.verify, shape);
+  encodeForward(pass, plan.target, shape, shape.rows);
   encodeTargetChoice(pass, plan, shape, sampling);
 }
 
 function encodeTargetChoice(
   pass: GPUComputePassEncoder,
-  { targetSampler, rejection }: RoundPlan,
+  { targetSampler: { highest, fold }, targetDrawing: { distribution, draw }, rejection }: RoundPlan,
   shape: PassShape,
-  sampling: SamplingMode,
+  sampling: RoundSampling,
 ): void {
-  if (sampling !== 'random') {
-    encodeSteps(pass, targetSampler.steps[sampling], shape);
+  if (sampling === 'greedy' || sampling === 'shaped') {
+    encodeSteps(pass, highest[sampling], shape);
     return;
   }
-  encodeSteps(pass, targetSampler.distribution, shape);
-  // Of all rows only one token is sampled: the one after the accepted drafts.
-  encodeSteps(pass, [...rejection, targetSampler.fold], { ...shape, rows: 1 });
+  encodeSteps(pass, distribution, shape);
+  if (sampling !== 'random') encodeSteps(pass, [draw, fold], shape);
+  // Without a seed only one token is sampled: the one after the accepted drafts.
+  if (sampling !== 'seeded') encodeSteps(pass, rejection.steps, shape);
 }
 
 /** Where a chunk of the prompt starts, and how many tokens it has. */
@@ -225,38 +239,49 @@ export function prefillChunks(from: number, promptLength: number, rowCapacity: n
   return chunks;
 }
 
-/** Feeds one chunk of the prompt to the target; the last one yields the first token. */
+/** Feeds one chunk of a slot's prompt to the target; the last one, in a turn of this slot's, yields the first token. */
 export function encodePrefill(
   pass: GPUComputePassEncoder,
   plan: RoundPlan,
+  slot: number,
   { start, rows }: PrefillChunk,
   isLast: boolean,
   mode: RoundMode,
 ): void {
   const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
-  encodeStep(pass, plan.rows.prefillTarget, shape);
-  encodeForward(pass, plan.target, shape, isLast ? 1 : 0);
+  encodeStep(pass, plan.rows.prefillTarget[slot] as Step, shape);
+  encodeForward(pass, plan.target, shape, isLast ? 1 : 0, { tiled: rows > maxRows });
   if (!isLast) return;
-  const output = { ...shape, rows: 1 };
-  encodeTargetChoice(pass, plan, output, mode.sampling);
-  encodeAccept(pass, plan, output, mode);
+  encodeTargetChoice(pass, plan, { ...shape, rows: 1 }, mode.sampling);
+  encodeAccept(pass, plan, mode);
 }
 
-/** Feeds one chunk of the prompt to the draft model. */
-export function encodeDraftPrefill(pass: GPUComputePassEncoder, plan: RoundPlan, { start, rows }: PrefillChunk): void {
+/** Feeds one chunk of a slot's prompt to the draft model. */
+export function encodeDraftPrefill(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  slot: number,
+  { start, rows }: PrefillChunk,
+): void {
   const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
-  encodeStep(pass, plan.rows.prefillDraft as Step, shape);
-  encodeForward(pass, plan.draft as Forward, shape, 0);
+  encodeStep(pass, plan.rows.prefillDraft[slot] as Step, shape);
+  encodeForward(pass, plan.draft as Forward, shape, 0, { tiled: rows > maxRows });
 }
 
-/** Feeds the draft model the `gap` committed tokens that it was not fed, but for the last two. */
-export function encodeCatchUp(pass: GPUComputePassEncoder, plan: RoundPlan, gap: number, lengthBound: number): void {
+/** Feeds the draft model a slot's `gap` committed tokens that it was not fed, but for the last two. */
+export function encodeCatchUp(
+  pass: GPUComputePassEncoder,
+  plan: RoundPlan,
+  slot: number,
+  gap: number,
+  lengthBound: number,
+): void {
   const draft = plan.draft as Forward;
   const blocks = blocksOf(plan.target, lengthBound);
   for (let fed = 0; fed < gap; fed += draft.rowCapacity) {
     const shape = { rows: Math.min(draft.rowCapacity, gap - fed), blocks };
-    encodeStep(pass, plan.rows.catchUp as Step, shape);
-    encodeForward(pass, draft, shape, 0);
+    encodeStep(pass, plan.rows.catchUp[slot] as Step, shape);
+    encodeForward(pass, draft, shape, 0, { tiled: shape.rows > maxRows });
   }
 }
 

@@ -3,23 +3,15 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { argmaxStep, chunksOf } from '../kernels/argmax.ts';
 import { argmaxFoldStep } from '../kernels/argmax_fold.ts';
-import { maxRows } from '../kernels/matmul_rows.ts';
 import { rejectStep } from '../kernels/reject.ts';
 import { residualStep } from '../kernels/residual.ts';
 import { sampleStep } from '../kernels/sample.ts';
 import { thresholdStep } from '../kernels/threshold.ts';
-import { warpStep } from '../kernels/warp.ts';
+import { type DistributionRows, warpStep } from '../kernels/warp.ts';
 import type { Forward } from '../model/forward.ts';
 import { MAX_DRAFT_LENGTH } from '../options.ts';
 import type { ParsedSampling } from '../sampling_options.ts';
-import { hasAdjustments, type Sequences } from './sequence.ts';
-
-/**
- * How tokens are chosen from logits. `greedy`: the highest logit. `shaped`: the highest after penalties, bias and
- * minNewTokens. `seeded`: sampled with noise that draft and target share. `random`: each with its own noise, drafts
- * accepted by Algorithm 1 of Leviathan et al. 2023.
- */
-export type SamplingMode = 'greedy' | 'shaped' | 'seeded' | 'random';
+import { type SamplingMode, type Sequences, samplingModes } from './sequence.ts';
 
 export const greedySampling: ParsedSampling = {
   temperature: 0,
@@ -34,42 +26,43 @@ export const greedySampling: ParsedSampling = {
   minNewTokens: 0,
 };
 
-export function samplingMode(sampling: ParsedSampling): SamplingMode {
-  if (sampling.temperature > 0) return sampling.seed === null ? 'random' : 'seeded';
-  return hasAdjustments(sampling) || sampling.minNewTokens > 0 ? 'shaped' : 'greedy';
+/** How the tokens of a round are chosen: as its requests want, or `mixed` where those without a seed meet others. */
+export type RoundSampling = SamplingMode | 'mixed';
+
+/** The simplest way that serves all of them: each kernel leaves alone what a request does not ask for. */
+export function roundSampling(modes: readonly SamplingMode[]): RoundSampling {
+  const most = samplingModes[Math.max(0, ...modes.map((mode) => samplingModes.indexOf(mode)))] as SamplingMode;
+  return most === 'random' && modes.some((mode) => mode !== most) ? 'mixed' : most;
 }
 
 /** One model's way from logits to tokens. */
 export type Sampler = {
   vocabSize: number;
-  sampled: GPUBuffer; // (8,) u32: a token per output row, or NO_TOKEN
-  warped: GPUBuffer; // (8, V) f32
-  distributions: GPUBuffer; // (8, 4) f32
-  candidates: GPUBuffer; // (8, chunks) of (value bits, id) u32
+  sampled: GPUBuffer; // (outputs,) u32: a token per output row, or NO_TOKEN
+  warped: GPUBuffer; // (distributions, V) f32
+  distributions: GPUBuffer; // (distributions, 4) f32
+  candidates: GPUBuffer; // (outputs, chunks) of (value bits, id) u32
   /** From logits to `sampled`, for all output rows of a pass. */
-  steps: Record<'greedy' | 'shaped' | 'seeded', Step[]>;
-  /** From logits to `warped` and `distributions`, for all output rows of a pass. */
-  distribution: Step[];
+  highest: Record<'greedy' | 'shaped', Step[]>;
   fold: Step;
 };
 
+/** `distributionCapacity`: most rows of `warped`, which outlive a pass of the draft model. */
 export async function createSampler(
   gpu: Gpu,
   label: string,
-  { rows, logits, vocabSize }: Forward,
+  { rows, logits, vocabSize, outputCapacity }: Forward,
   { state, adjustments, vocabSize: adjustedTokens }: Sequences,
+  distributionCapacity: number,
 ): Promise<Sampler> {
-  const warped = createStorage(gpu, `${label} warped`, maxRows * vocabSize * 4);
-  const distributions = createStorage(gpu, `${label} distributions`, maxRows * 16);
-  const candidates = createStorage(gpu, `${label} candidates`, maxRows * chunksOf(vocabSize) * 8);
-  const sampled = createStorage(gpu, `${label} sampled`, maxRows * 4);
-  const firstRows = { vocabSize, firstRow: 0, rowStride: 1 };
-  const [warp, threshold, highest, highestWarped, shared, fold] = await Promise.all([
-    warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...firstRows, adjustedTokens }),
-    thresholdStep(gpu, { rows, state, warped, distributions }, firstRows),
+  const warped = createStorage(gpu, `${label} warped`, distributionCapacity * vocabSize * 4);
+  const distributions = createStorage(gpu, `${label} distributions`, distributionCapacity * 16);
+  const candidates = createStorage(gpu, `${label} candidates`, outputCapacity * chunksOf(vocabSize) * 8);
+  const sampled = createStorage(gpu, `${label} sampled`, outputCapacity * 4);
+  const [warp, highest, highestWarped, fold] = await Promise.all([
+    warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...byOutputRow(vocabSize), adjustedTokens }),
     argmaxStep(gpu, { rows, logits, candidates }, { vocabSize }),
     argmaxStep(gpu, { rows, logits: warped, candidates }, { vocabSize }),
-    sampleStep(gpu, { rows, state, warped, distributions, candidates }, { ...firstRows, noise: 'shared' }),
     argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }),
   ]);
   return {
@@ -78,45 +71,59 @@ export async function createSampler(
     warped,
     distributions,
     candidates,
-    steps: {
-      greedy: [highest, fold],
-      shaped: [warp, highestWarped, fold],
-      seeded: [warp, threshold, shared, fold],
-    },
-    distribution: [warp, threshold],
+    highest: { greedy: [highest, fold], shaped: [warp, highestWarped, fold] },
     fold,
   };
 }
 
-/** [i] = steps of draft step i + 1 in `random` mode: the distribution stays in row i for the accept test. */
-export function createDraftSteps(
+const byOutputRow = (vocabSize: number): DistributionRows => ({ vocabSize, firstRow: 0, rowStride: 1 });
+
+/** Steps from logits to `warped` and `distributions`, and from there to candidates, for all output rows of a pass. */
+export type Drawing = { distribution: Step[]; draw: Step };
+
+export async function createDrawing(
   gpu: Gpu,
   { rows, logits, vocabSize }: Forward,
   { state, adjustments, vocabSize: adjustedTokens }: Sequences,
-  { warped, distributions, candidates, fold }: Sampler,
-): Promise<Step[][]> {
-  const stepOf = async (firstRow: number): Promise<Step[]> => {
-    const row = { vocabSize, firstRow, rowStride: 1 };
-    return [
-      ...(await Promise.all([
-        warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...row, adjustedTokens }),
-        thresholdStep(gpu, { rows, state, warped, distributions }, row),
-        sampleStep(gpu, { rows, state, warped, distributions, candidates }, { ...row, noise: 'draft' }),
-      ])),
-      fold,
-    ];
-  };
-  return Promise.all(Array.from({ length: MAX_DRAFT_LENGTH }, (_, i) => stepOf(i)));
+  { warped, distributions, candidates }: Sampler,
+  place: Omit<DistributionRows, 'vocabSize'> = byOutputRow(vocabSize),
+): Promise<Drawing> {
+  const at = { ...place, vocabSize };
+  const [warp, threshold, draw] = await Promise.all([
+    warpStep(gpu, { rows, state, logits, adjustments, warped }, { ...at, adjustedTokens }),
+    thresholdStep(gpu, { rows, state, warped, distributions }, at),
+    sampleStep(gpu, { rows, state, warped, distributions, candidates }, at),
+  ]);
+  return { distribution: [warp, threshold], draw };
 }
 
-/** Rejection sampling of one slot's round: how many drafts are accepted, and candidates of the token after them. */
+/** [i] = of draft step i + 1: the distribution stays in a row of its own, for the accept test. */
+export function createDraftDrawings(
+  gpu: Gpu,
+  draft: Forward,
+  sequences: Sequences,
+  sampler: Sampler,
+): Promise<Drawing[]> {
+  return Promise.all(
+    Array.from({ length: MAX_DRAFT_LENGTH }, (_, i) =>
+      createDrawing(gpu, draft, sequences, sampler, { firstRow: i, rowStride: 0, ofDrafts: true }),
+    ),
+  );
+}
+
+/** Rejection sampling: how many drafts of a round are accepted, and the token after them. */
+export type Rejection = { steps: Step[]; nextTokens: GPUBuffer /* (slots,) u32 */ };
+
 export async function createRejection(
   gpu: Gpu,
+  { rows, vocabSize }: Forward,
   target: Sampler,
   draft: Sampler | null,
-  { state }: Sequences,
-  { slot, pointDraft }: { slot: number; pointDraft: boolean },
-): Promise<Step[]> {
+  { state, slots }: Sequences,
+  { pointDraft }: { pointDraft: boolean },
+): Promise<Rejection> {
+  const candidates = createStorage(gpu, 'next candidates', slots * chunksOf(vocabSize) * 8);
+  const nextTokens = createStorage(gpu, 'next tokens', slots * 4);
   // Without a draft model nothing is read from the draft's side, but the bindings must be there.
   const { warped, distributions, vocabSize: draftVocabSize } = draft ?? target;
   const buffers = {
@@ -126,20 +133,14 @@ export async function createRejection(
     draftWarped: warped,
     draftDistributions: distributions,
   };
-  const shape = {
-    slot,
-    sequences: 1,
-    targetVocabSize: target.vocabSize,
-    // Vocabularies of one tokenizer may be padded differently. A draft beyond the target's is never accepted.
-    draftVocabSize,
-    targetStride: 0,
-    draftStride: 0,
-    pointDraft,
-  };
-  return Promise.all([
+  // Vocabularies of one tokenizer may be padded differently. A draft beyond the target's is never accepted.
+  const shape = { slots, targetVocabSize: vocabSize, draftVocabSize, pointDraft };
+  const [reject, residual, fold] = await Promise.all([
     rejectStep(gpu, buffers, shape),
-    residualStep(gpu, { ...buffers, candidates: target.candidates }, shape),
+    residualStep(gpu, { ...buffers, candidates }, shape),
+    argmaxFoldStep(gpu, { rows, candidates, sampled: nextTokens }, { vocabSize }),
   ]);
+  return { steps: [reject, residual, { ...fold, grid: () => [1, slots, 1] }], nextTokens };
 }
 
 export function encodeSteps(pass: GPUComputePassEncoder, steps: readonly Step[], shape: PassShape): void {

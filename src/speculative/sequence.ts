@@ -16,7 +16,7 @@ export const stateFields = {
   draftFed: 8,
   draftCount: 9,
   stopTokenCount: 10,
-  topLogprobs: 11,
+  logprobCount: 11,
   drafts: 12,
   stopTokens: 20,
   inverseTemperature: 36,
@@ -31,8 +31,26 @@ export const stateFields = {
   minNewTokens: 45,
   acceptedCount: 46,
   hasAdjustments: 47,
+  sampling: 48,
+  turn: 49,
+  firstRow: 50,
+  draftRow: 51,
+  firstDraftRow: 52,
 } as const;
-export const stateWords = 48;
+export const stateWords = 53;
+
+/**
+ * How tokens are chosen from logits. `greedy`: the highest logit. `shaped`: the highest after penalties, bias and
+ * minNewTokens. `seeded`: sampled with noise that draft and target share. `random`: each with its own noise, drafts
+ * accepted by Algorithm 1 of Leviathan et al. 2023. From the simplest to what can stand for those before it.
+ */
+export const samplingModes = ['greedy', 'shaped', 'seeded', 'random'] as const;
+export type SamplingMode = (typeof samplingModes)[number];
+
+export function samplingMode(sampling: ParsedSampling): SamplingMode {
+  if (sampling.temperature > 0) return sampling.seed === null ? 'random' : 'seeded';
+  return hasAdjustments(sampling) || sampling.minNewTokens > 0 ? 'shaped' : 'greedy';
+}
 
 /** Bit of an adjustment's count that marks the tokens of the prompt (shaders/warp.wgsl). */
 const promptBit = 0x8000_0000;
@@ -45,6 +63,9 @@ export type Sequences = {
   contextLength: number;
   adjustments: GPUBuffer; // (slots, V) of (output count and prompt bit, bias) u32
   vocabSize: number;
+  slots: number;
+  /** [slot] = the turn that its state has: 0 sits out, else drafts + 1. */
+  turns: number[];
 };
 
 /** What a sequence starts from. */
@@ -59,6 +80,7 @@ export type SequenceStart = {
   limit: number;
   stopTokens: readonly number[];
   sampling: ParsedSampling;
+  logprobs: boolean;
   /** Most likely tokens to report with the logprobs, 0..20. */
   topLogprobs: number;
 };
@@ -75,6 +97,8 @@ export function createSequences(
     contextLength,
     adjustments: createStorage(gpu, 'adjustments', slots * vocabSize * 8),
     vocabSize,
+    slots,
+    turns: new Array<number>(slots).fill(0),
   };
 }
 
@@ -88,13 +112,33 @@ export function hasAdjustments({
   return repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0 || logitBias.length > 0;
 }
 
+/** Who takes part in what is submitted next: [slot] = its most drafts; without an entry it sits out. Writes what changed. */
+export function setTurns(gpu: Gpu, { state, turns }: Sequences, draftLengths: ReadonlyMap<number, number>): void {
+  for (const [slot, turn] of turns.entries()) {
+    const next = (draftLengths.get(slot) ?? -1) + 1;
+    if (next === turn) continue;
+    turns[slot] = next;
+    gpu.device.queue.writeBuffer(state, (slot * stateWords + stateFields.turn) * 4, Uint32Array.of(next));
+  }
+}
+
 /** Starts a sequence in `slot`: writes its prompt and a fresh state behind all work submitted so far. */
 export function startSequence(
   gpu: Gpu,
-  { state, history, historyStride, contextLength, adjustments, vocabSize }: Sequences,
+  { state, history, historyStride, contextLength, adjustments, vocabSize, turns }: Sequences,
   slot: number,
   epoch: number,
-  { promptTokens, emittedTokens, targetFed, draftFed, limit, stopTokens, sampling, topLogprobs }: SequenceStart,
+  {
+    promptTokens,
+    emittedTokens,
+    targetFed,
+    draftFed,
+    limit,
+    stopTokens,
+    sampling,
+    logprobs,
+    topLogprobs,
+  }: SequenceStart,
 ): void {
   const words = new Uint32Array(stateWords);
   const floats = new Float32Array(words.buffer);
@@ -108,7 +152,7 @@ export function startSequence(
   words[stateFields.targetFed] = targetFed;
   words[stateFields.draftFed] = draftFed;
   words[stateFields.stopTokenCount] = stopTokens.length;
-  words[stateFields.topLogprobs] = topLogprobs;
+  words[stateFields.logprobCount] = logprobs ? topLogprobs + 1 : 0;
   words.set(stopTokens, stateFields.stopTokens);
   floats[stateFields.inverseTemperature] = sampling.temperature > 0 ? 1 / sampling.temperature : 1;
   words[stateFields.topK] = sampling.topK;
@@ -122,6 +166,8 @@ export function startSequence(
   floats[stateFields.frequencyPenalty] = sampling.frequencyPenalty;
   words[stateFields.minNewTokens] = Math.max(0, sampling.minNewTokens - emittedTokens.length);
   words[stateFields.hasAdjustments] = Number(adjusts);
+  words[stateFields.sampling] = samplingModes.indexOf(samplingMode(sampling));
+  turns[slot] = 0;
   const { queue } = gpu.device;
   queue.writeBuffer(history, slot * historyStride * 4, Uint32Array.from(tokens));
   queue.writeBuffer(state, slot * stateWords * 4, words);

@@ -7,7 +7,7 @@ import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
 import { createForward } from '../../src/model/forward.ts';
 import type { Weights } from '../../src/model/weights.ts';
 import { measureCosts } from '../../src/speculative/costs.ts';
-import { createPair, createRoundPlan } from '../../src/speculative/round.ts';
+import { createRoundPlan } from '../../src/speculative/round.ts';
 import { createSequences } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
 
@@ -102,8 +102,8 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
     };
     const [target, draft] = [await open(targetName), await open(draftName)];
     const sequences = createSequences(gpu, { slots: 1, contextLength: 256, vocabSize: target.config.vocabSize });
-    const pair = await createPair(gpu, target.forward, draft.forward, sequences);
-    const plan = await createRoundPlan(gpu, pair, { sequences, slot: 0 });
+    const forwards = { target: target.forward, draft: draft.forward };
+    const plan = await createRoundPlan(gpu, forwards, { sequences });
     const costs = await measureCosts(gpu, plan, sequences, { sampleCount });
     const speedupOf = (alpha: number) =>
       costs.v.map((v, k) => (k === 0 ? 1 : expectedTokensPerRound(alpha, k) / (k * (costs.c as number) + v)));

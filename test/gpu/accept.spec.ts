@@ -49,15 +49,16 @@ function randomRound(seed: number, rejection: boolean): RoundOfOne {
   };
 }
 
-it.each([false, true])('equals its twin on 60 random rounds of sequences in a row, rejection %s', async (rejection) => {
+it.each([false, true])('equals its twin on 60 random rounds of a batch, rejection %s', async (rejection) => {
   const count = 60;
   // The draft model ran in the even ones.
   const draftFedBefore = (i: number, n: number) => (i % 2 === 0 ? n : n - 1);
-  const firstSlot = 2;
+  const firstSlot = 2; // those before it sit out
   const targetStride = 8;
   const rounds = Array.from({ length: count }, (_, i) => randomRound(i, rejection));
   const state = new Uint32Array((firstSlot + count) * stateWords);
   const targetTokens = new Uint32Array(count * targetStride);
+  const nextTokens = new Uint32Array(firstSlot + count);
   rounds.forEach(
     ({ drafts, targetTokens: tokens, acceptedCount, n, contextLength, maxLength, stopTokenIds, hasAdjustments }, i) => {
       const start = (firstSlot + i) * stateWords;
@@ -70,7 +71,12 @@ it.each([false, true])('equals its twin on 60 random rounds of sequences in a ro
       state.set(stopTokenIds, start + stateFields.stopTokens);
       state[start + stateFields.acceptedCount] = acceptedCount;
       state[start + stateFields.hasAdjustments] = Number(hasAdjustments);
-      targetTokens.set(tokens, i * targetStride);
+      state[start + stateFields.sampling] = rejection ? 3 : i % 3;
+      state[start + stateFields.turn] = 1 + drafts.length;
+      // Rows in another order than slots.
+      state[start + stateFields.firstRow] = (count - 1 - i) * targetStride;
+      if (rejection) nextTokens[firstSlot + i] = tokens[0]!;
+      else targetTokens.set(tokens, (count - 1 - i) * targetStride);
     },
   );
   // Every token was in the prompt, and has a bias that nothing may change.
@@ -79,15 +85,20 @@ it.each([false, true])('equals its twin on 60 random rounds of sequences in a ro
   );
   const buffers = {
     targetTokens: words(targetTokens),
+    nextTokens: words(nextTokens),
     state: words(state),
     history: empty((firstSlot + count) * historyStride),
-    record: empty(count * RECORD_WORDS),
+    record: empty((firstSlot + count) * RECORD_WORDS),
     adjustments: words(before),
   };
-  const shape = { slot: firstSlot, sequences: count, historyStride, targetStride, vocabSize, rejection };
-  const step = await acceptStep(device(), buffers, shape);
+  const step = await acceptStep(device(), buffers, { slots: firstSlot + count, historyStride, vocabSize });
   run({ rows: 1, blocks: 1 }, step);
-  const records = await readUints(buffers.record);
+  const recordsOf = async () => {
+    const all = await readUints(buffers.record);
+    expect(all.subarray(0, firstSlot * RECORD_WORDS).every((word) => word === 0)).toBe(true);
+    return all.slice(firstSlot * RECORD_WORDS);
+  };
+  const records = await recordsOf();
   const history = await readUints(buffers.history);
   const adjustments = await readUints(buffers.adjustments);
   const stateAfter = await readUints(buffers.state);
@@ -126,7 +137,7 @@ it.each([false, true])('equals its twin on 60 random rounds of sequences in a ro
   for (const finish of [null, 'stop', 'length', 'nonFinite']) expect(finishes).toContain(finish);
 
   run({ rows: 1, blocks: 1 }, step);
-  const again = await readUints(buffers.record);
+  const again = await recordsOf();
   twins.forEach(({ finish }, i) => {
     if (finish !== null) expect(recordOf(again, i).phase).toBe('noop');
   });
@@ -139,9 +150,12 @@ it.each([false, true])(
     state.set([5, 20, 20, 0, 4, 0, 5, 5, 5, 3]);
     state.set([7, 7, 7], stateFields.drafts);
     state[stateFields.acceptedCount] = 3;
+    state[stateFields.sampling] = rejection ? 3 : 0;
+    state[stateFields.turn] = 1;
     const record = empty(RECORD_WORDS);
-    const buffers = { targetTokens: words([7, 7, 7, 7]), state: words(state), history: empty(64), record };
-    const shape = { slot: 0, sequences: 1, historyStride, targetStride: 0, vocabSize, rejection };
+    const choices = { targetTokens: words([7, 7, 7, 7]), nextTokens: words([7]) };
+    const buffers = { ...choices, state: words(state), history: empty(64), record };
+    const shape = { slots: 1, historyStride, vocabSize };
     run({ rows: 1, blocks: 1 }, await acceptStep(device(), { ...buffers, adjustments: empty(32) }, shape));
     const { phase, draftCount, acceptedCount, tokens, length } = parseRecord(await readUints(record));
     expect({ phase, draftCount, acceptedCount, tokens, length }).toEqual({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { attentionStep, partialsSize } from '../../src/kernels/attention.ts';
+import { attentionStep, groupRowsOf, partialsSize } from '../../src/kernels/attention.ts';
 import { attentionFoldStep } from '../../src/kernels/attention_fold.ts';
 import { ropeKvStep } from '../../src/kernels/rope_kv.ts';
 import { rotationTable } from '../../src/model/rope.ts';
@@ -45,7 +45,7 @@ describe.each([
     const shape = { ...heads, blocksPerSlot: 3 };
     const kvWords = (3 * 64 * kvHeadCount * headDim) / 2;
     const query = empty(rowCount * headCount * headDim);
-    const rows = rowsOf(positions);
+    const rows = rowsOf(positions, { groupRows: groupRowsOf(heads) });
     const pages = [2, 0, 1];
     const blockTable = words(pages);
     const keys = empty(kvWords);

@@ -1,26 +1,45 @@
-/** Requests beside each other: each writes what it writes alone, and finds what an earlier one of its own left behind. */
+/** Requests that share rounds: each writes what it writes alone, and finds what an earlier one of its own left behind. */
 import { expect, it } from 'vitest';
 import type { GenerateOptions } from '../../src/types.ts';
-import { embeddedPrompts, embeddedSource, openEngine } from './engine_bench.ts';
+import { randomModel } from '../reference/random_model.ts';
+import { embeddedPrompts, embeddedSource, memorySource, openEngine, randomFolder } from './engine_bench.ts';
 
-it('four at a time take turns, with the tokens that each has alone; the fifth waits; turns find their own beginning', async () => {
+/** Requests without a seed draw these words instead of random ones. */
+async function withSeedWords<T>(given: readonly [number, number], work: () => Promise<T>): Promise<T> {
+  const { getRandomValues } = crypto;
+  crypto.getRandomValues = ((words: Uint32Array) => {
+    words.set(given);
+    return words;
+  }) as typeof crypto.getRandomValues;
+  try {
+    return await work();
+  } finally {
+    crypto.getRandomValues = getRandomValues;
+  }
+}
+
+it('four share rounds, with the tokens that each has alone; the fifth waits; turns find their own beginning', async () => {
   const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
   const prompts = (await embeddedPrompts()).slice(2, 7);
-  const kinds: GenerateOptions[] = [
-    { draftLength: 3, maxNewTokens: 9 },
-    { draftLength: 0, maxNewTokens: 7 },
+  const kinds = [
+    { draftLength: 3, maxNewTokens: 16 },
+    { temperature: 0.9, draftLength: 3, maxNewTokens: 14 },
     { temperature: 0.8, seed: 3, draftLength: 2, maxNewTokens: 7 },
-    { repetitionPenalty: 1.3, logprobs: true, topLogprobs: 2, maxNewTokens: 6 },
-    { draftLength: 7, maxNewTokens: 5 },
-  ];
+    { repetitionPenalty: 1.3, logprobs: true, topLogprobs: 2, draftLength: 0, maxNewTokens: 6 },
+    { draftLength: 7, maxNewTokens: 5, logprobs: true },
+  ].map((options): GenerateOptions => ({ ...options, ignoreEos: true }));
   /** Which request each round was of, in the order of arrival. */
   const arrivals: number[] = [];
-  const together = kinds.map(async (options, i) => {
-    const run = engine.generate(prompts[i] as number[], options);
-    for await (const _ of run) arrivals.push(i);
-    return run.result;
-  });
-  const results = await Promise.all(together);
+  const seedWords = [5, 6] as const;
+  const results = await withSeedWords(seedWords, () =>
+    Promise.all(
+      kinds.map(async (options, i) => {
+        const run = engine.generate(prompts[i] as number[], options);
+        for await (const _ of run) arrivals.push(i);
+        return run.result;
+      }),
+    ),
+  );
   const firstOf = (i: number) => arrivals.indexOf(i);
   const lastOf = (i: number) => arrivals.lastIndexOf(i);
   // All four had begun before one had ended, and only then began the fifth.
@@ -28,14 +47,17 @@ it('four at a time take turns, with the tokens that each has alone; the fifth wa
   expect(Math.max(...[0, 1, 2, 3].map(firstOf))).toBeLessThan(Math.min(...ends));
   expect(firstOf(4)).toBeGreaterThan(Math.min(...ends));
 
-  // The next turn of each, then all of it alone.
-  const turns = results.slice(1, 3).map(({ tokens }, i) => [...(prompts[i + 1] as number[]), ...tokens, 11, 12]);
+  // The next turn of two whose slots the fifth did not get, then all of it alone.
+  const turns = results.slice(0, 2).map(({ tokens }, i) => [...(prompts[i] as number[]), ...tokens, 11, 12]);
   const next = await Promise.all(turns.map((turn) => engine.generate(turn, { maxNewTokens: 6 }).result));
   for (const [i, { meta_info: meta }] of next.entries()) {
     expect(meta.cached_tokens).toBe((turns[i] as number[]).length - 3);
   }
   for (const [i, { tokens, logprobs }] of results.entries()) {
-    const alone = await engine.generate(prompts[i] as number[], kinds[i]).result;
+    const alone = await withSeedWords(
+      seedWords,
+      () => engine.generate(prompts[i] as number[], kinds[i] as GenerateOptions).result,
+    );
     expect({ i, tokens, logprobs }).toEqual({ i, tokens: alone.tokens, logprobs: alone.logprobs });
   }
   await engine.measureCosts({ sampleCount: 1 }); // forgets
@@ -43,5 +65,34 @@ it('four at a time take turns, with the tokens that each has alone; the fifth wa
     const cold = await engine.generate(turns[i] as number[], { draftLength: 0, maxNewTokens: 6 }).result;
     expect(cold.meta_info.cached_tokens).toBeLessThan(2); // the start token
     expect(tokens).toEqual(cold.tokens);
+  }
+});
+
+it('a short request beside a prompt of 1,000 tokens waits for no more than a few of its chunks', async () => {
+  const model = randomModel({ max_position_embeddings: 1200 }, 91);
+  const engine = await openEngine(memorySource('long', randomFolder(model)), null);
+  const labels: string[] = [];
+  const { createCommandEncoder } = GPUDevice.prototype;
+  GPUDevice.prototype.createCommandEncoder = function (descriptor) {
+    labels.push(descriptor?.label ?? '');
+    return createCommandEncoder.call(this, descriptor);
+  };
+  try {
+    const tokens = Array.from({ length: 1000 }, (_, i) => (i * 7) % 200);
+    const long = engine.generate(tokens, { maxNewTokens: 2, ignoreEos: true }).result;
+    await new Promise((resolve) => setTimeout(resolve));
+    const before = labels.length;
+    const short = engine.generate([5, 6, 7], { maxNewTokens: 4, ignoreEos: true }).result;
+    await short;
+    // A long prompt's last chunk and a short one's only one have the same label.
+    const chunks = labels.filter((label) => label === 'target prefill').length;
+    const waited = labels.slice(before).indexOf('prefill');
+    expect(waited).toBeGreaterThanOrEqual(0);
+    expect(waited).toBeLessThanOrEqual(engine.info.roundsInFlight + 1);
+    expect(chunks).toBeLessThan(12); // of 16: the short one ended before the long one was fed
+    await long;
+    expect(labels.filter((label) => label === 'target prefill').length).toBe(15);
+  } finally {
+    GPUDevice.prototype.createCommandEncoder = createCommandEncoder;
   }
 });

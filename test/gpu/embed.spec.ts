@@ -17,7 +17,7 @@ it.each([
     const weight = quantise(rounded(createRandom(hiddenSize).normals(259 * hiddenSize)), hiddenSize, format);
     const tokens = [258, 0, 7, 0xffffffff];
     const output = empty(tokens.length * hiddenSize);
-    const rows = rowsOf([0, 1, 2, 3], tokens);
+    const rows = rowsOf([0, 1, 2, 3], { tokens });
     run(
       { rows: 4, blocks: 1 },
       await embedStep(device(), { rows, weight: await packed(weight, hiddenSize, format), output }, { scale }),

@@ -1,5 +1,6 @@
 /** What the specs below the engine share: forward passes over rows of the test's choice, and a look into the KV cache. */
 import { submitPass } from '../../src/gpu/submit.ts';
+import { maxRows } from '../../src/kernels/matmul_rows.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { encodeForward, type Forward } from '../../src/model/forward.ts';
 import type { KvCache } from '../../src/model/kv_cache.ts';
@@ -10,9 +11,13 @@ import { device, readFloats, readUints, rowWords } from './kernel_bench.ts';
 export function feed(forward: Forward, tokens: readonly number[], start: number, outputs: number): void {
   const rows = tokens.length;
   const positions = tokens.map((_, row) => start + row);
-  device().device.queue.writeBuffer(forward.rows, 0, rowWords(positions, tokens, rows - outputs));
+  device().device.queue.writeBuffer(
+    forward.rows,
+    0,
+    rowWords(positions, { tokens, firstOutputRow: rows - outputs, groupRows: forward.groupRows }),
+  );
   const shape = { rows, blocks: blocksOf(forward, start + rows) };
-  submitPass(device(), 'spec', (pass) => encodeForward(pass, forward, shape, outputs));
+  submitPass(device(), 'spec', (pass) => encodeForward(pass, forward, shape, outputs, { tiled: rows > maxRows }));
 }
 
 /** The first `outputs` rows of the last pass's logits, (outputs, V). */

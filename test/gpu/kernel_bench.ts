@@ -22,10 +22,24 @@ export const floats = (values: ArrayLike<number>) => createStorageFrom(gpu, 'flo
 export const words = (values: ArrayLike<number>) => createStorageFrom(gpu, 'words', Uint32Array.from(values));
 export const empty = (count: number) => createStorage(gpu, 'output', count * 4);
 
-/** The words of a Rows buffer: one row per position, with its token. */
-export function rowWords(positions: readonly number[], tokens: readonly number[] = positions.map(() => 0), first = 0) {
-  const fields = positions.flatMap((position, i) => [tokens[i] as number, 0, position, 0]);
-  return Uint32Array.from([positions.length, first, 0, 0, ...fields]);
+/** The words of a Rows buffer: one row of slot 0 per position, with its token, in query groups of `groupRows`. */
+export function rowWords(
+  positions: readonly number[],
+  {
+    tokens,
+    firstOutputRow = 0,
+    groupRows = 1,
+  }: { tokens?: readonly number[]; firstOutputRow?: number; groupRows?: number } = {},
+) {
+  const { length } = positions;
+  const groupAt = (i: number) => (i * groupRows) | (Math.min(groupRows, length - i * groupRows) << 16);
+  const fields = positions.flatMap((position, i) => [
+    tokens?.[i] ?? 0,
+    0,
+    position,
+    i * groupRows < length ? groupAt(i) : 0,
+  ]);
+  return Uint32Array.from([length, firstOutputRow, Math.ceil(length / groupRows), 0, ...fields]);
 }
 export const rowsOf = (...rows: Parameters<typeof rowWords>) => words(rowWords(...rows));
 

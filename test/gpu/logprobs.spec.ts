@@ -28,21 +28,27 @@ async function logprobsOf(rows: readonly Float64Array[], tokens: number[], topLo
     ...given,
   };
   const state = new Uint32Array(2 * stateWords);
-  state[stateFields.topLogprobs] = 3; // another slot's
-  state[stateWords + stateFields.topLogprobs] = topLogprobs;
-  const logits = new Float32Array(rows.length * vocabSize);
+  const firstRow = 2;
+  state.set([3, 1], stateFields.firstRow); // another slot's, which wants none
+  state[stateFields.turn] = 4;
+  state[stateWords + stateFields.logprobCount] = topLogprobs + 1;
+  state[stateWords + stateFields.turn] = 8;
+  state[stateWords + stateFields.firstRow] = firstRow;
+  const logits = new Float32Array((firstRow + rows.length) * vocabSize);
   rows.forEach((row, m) => {
-    logits.set(row, m * vocabSize);
+    logits.set(row, (firstRow + m) * vocabSize);
   });
-  const output = empty(8 * LOGPROBS_ROW_WORDS);
+  const output = empty(2 * 8 * LOGPROBS_ROW_WORDS);
   const buffers = {
     state: words(state),
     logits: floats(logits),
-    record: words(encodeRecord(record)),
+    record: words([...encodeRecord({ ...record, slot: 0 }), ...encodeRecord(record)]),
     logprobs: output,
   };
-  run({ rows: rows.length, blocks: 1 }, await logprobsStep(device(), buffers, { vocabSize }));
-  const got = await readUints(output);
+  run({ rows: 1, blocks: 1 }, await logprobsStep(device(), buffers, { slots: 2, vocabSize }));
+  const all = await readUints(output);
+  expect(all.subarray(0, 8 * LOGPROBS_ROW_WORDS).every((word) => word === 0)).toBe(true);
+  const got = all.slice(8 * LOGPROBS_ROW_WORDS);
   const gotFloats = new Float32Array(got.buffer);
   return rows.map((_, m) => {
     const start = m * LOGPROBS_ROW_WORDS;

@@ -9,11 +9,9 @@ import { createForward, type Forward } from '../../src/model/forward.ts';
 import { openPair, readWeights } from '../../src/model/load.ts';
 import type { OpenedModel } from '../../src/model/opened_model.ts';
 import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
-import { type Decoder, decode } from '../../src/speculative/decode.ts';
+import { createBatch, decode, readbackBytes } from '../../src/speculative/batch.ts';
 import type { DraftLengthPolicy } from '../../src/speculative/draft_length.ts';
-import { nothingFed } from '../../src/speculative/fed_tokens.ts';
-import { RECORD_BYTES } from '../../src/speculative/record.ts';
-import { createPair, createRoundPlan } from '../../src/speculative/round.ts';
+import { createRoundPlan } from '../../src/speculative/round.ts';
 import { greedySampling } from '../../src/speculative/sampler.ts';
 import { createSequences } from '../../src/speculative/sequence.ts';
 import { embeddedPrompts, embeddedSource } from './engine_bench.ts';
@@ -119,9 +117,8 @@ describe('the engine’s own loop', () => {
     const forwards = { target: await openForward(target, rowCapacity), draft: await openForward(draft, rowCapacity) };
     for (const { kvCache } of Object.values(forwards)) poison(kvCache);
     const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize });
-    const pair = await createPair(gpu, forwards.target, forwards.draft, sequences);
-    const plan = await createRoundPlan(gpu, pair, { sequences, slot: 0 });
-    const ring = createStagingRing(gpu, 'record', 3, RECORD_BYTES);
+    const plan = await createRoundPlan(gpu, forwards, { sequences });
+    const ring = createStagingRing(gpu, 'records', 3, readbackBytes(1));
     let chosen = 0;
     const policy: DraftLengthPolicy = {
       next: () => ks[chosen++ % ks.length] as number,
@@ -130,17 +127,8 @@ describe('the engine’s own loop', () => {
       expectedSpeedup: () => null,
       plainRoundMs: () => 1,
     };
-    const decoder: Decoder = {
-      gpu,
-      plan,
-      sequences,
-      ring,
-      roundsInFlight: 2,
-      epoch: 0,
-      policy,
-      fed: nothingFed,
-      running: { count: 0 },
-    };
+    const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: 2 });
+    batch.policy = policy;
     let tokens: number[] = [];
     let rejectedCount = 0;
     const cachedCounts: number[] = [];
@@ -156,7 +144,7 @@ describe('the engine’s own loop', () => {
         logprobs: false,
         draftLength: 'auto',
       } as const;
-      await decode(decoder, request, {
+      await decode(batch, 0, request, {
         onStart: (count) => cachedCounts.push(count),
         onRecord(record) {
           tokens.push(...record.tokens);
@@ -165,7 +153,7 @@ describe('the engine’s own loop', () => {
         isCancelled: () => false,
       });
     }
-    return { tokens, rejectedCount, forwards, cachedCounts, fed: decoder.fed };
+    return { tokens, rejectedCount, forwards, cachedCounts, fed: batch.slots[0]!.fed };
   }
 
   const first = () => prompt.slice(0, loopPromptLength);

@@ -13,16 +13,16 @@ import { rowsInSlots, stateOf } from './sampling_bench.ts';
 const clearMargin = 1e-4;
 
 async function residualsOf(rounds: RandomRounds, state: Uint32Array): Promise<number[]> {
-  const { sequences, targetVocabSize: vocabSize } = rounds.shape;
+  const { slots, targetVocabSize: vocabSize } = rounds.shape;
   const rows = rowsInSlots([{ slot: 0, position: 0 }]);
-  const candidates = empty(sequences * chunksOf(vocabSize) * 2);
-  const sampled = empty(sequences);
+  const candidates = empty(slots * chunksOf(vocabSize) * 2);
+  const sampled = empty(slots);
   run(
-    { rows: sequences, blocks: 1 },
+    { rows: slots, blocks: 1 },
     await residualStep(device(), { ...uploadRounds(rounds), state: words(state), candidates }, rounds.shape),
     await argmaxFoldStep(device(), { rows, candidates, sampled }, { vocabSize }),
   );
-  return [...(await readUints(sampled)).subarray(0, sequences)];
+  return [...(await readUints(sampled)).subarray(0, slots)];
 }
 
 it.each([

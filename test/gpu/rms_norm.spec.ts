@@ -12,7 +12,7 @@ it.each([36, 256, 640])(
     const weight = rounded(random.normals(hiddenSize));
     const twin = rmsNorm(input, weight, Math.fround(1e-5));
     const first = 3;
-    const rows = rowsOf([0, 1, 2, 3, 4], undefined, first);
+    const rows = rowsOf([0, 1, 2, 3, 4], { firstOutputRow: first });
     for (const outputRowsOnly of [false, true]) {
       const output = empty(5 * hiddenSize);
       const buffers = { rows, input: floats(input), weight: floats(weight), output };

@@ -1,4 +1,7 @@
-/** What a round costs beside its kernels, counted (DESIGN: six rules): one submit, one map of 64 bytes, nothing made. */
+/**
+ * What a round costs beside its kernels, counted (DESIGN: six rules): one submit, one map of 64 bytes a sequence, nothing
+ * made; and how often a round of several sequences reads the weights.
+ */
 import { beforeAll, expect, it } from 'vitest';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
@@ -12,13 +15,17 @@ type Calls = {
   readBytes: number[];
   /** Dispatches before each submit, since the one before it. */
   dispatches: number[];
+  /** Of those, the few-rows matmuls, and how often they read their weights. */
+  matmuls: { count: number; weightPasses: number }[];
 };
 
 /** Counts what `work` asks of the GPU, by wrapping the methods of its prototypes. */
 async function countCalls(work: () => Promise<void>): Promise<Calls> {
-  const calls: Calls = { counts: {}, mappedBytes: [], readBytes: [], dispatches: [] };
+  const calls: Calls = { counts: {}, mappedBytes: [], readBytes: [], dispatches: [], matmuls: [] };
   const restore: (() => void)[] = [];
   let dispatchCount = 0;
+  let matmuls = { count: 0, weightPasses: 0 };
+  let pipeline = '';
   const wrap = (prototype: object, name: string, see: Method = () => {}): void => {
     const descriptor = Object.getOwnPropertyDescriptor(prototype, name) as PropertyDescriptor;
     const original = descriptor.value as Method;
@@ -32,11 +39,21 @@ async function countCalls(work: () => Promise<void>): Promise<Calls> {
   };
   wrap(GPUQueue.prototype, 'submit', () => {
     calls.dispatches.push(dispatchCount);
+    calls.matmuls.push(matmuls);
     dispatchCount = 0;
+    matmuls = { count: 0, weightPasses: 0 };
+  });
+  wrap(GPUComputePassEncoder.prototype, 'setPipeline', (set) => {
+    pipeline = (set as GPUComputePipeline).label;
   });
   wrap(GPUQueue.prototype, 'writeBuffer');
   wrap(GPUQueue.prototype, 'onSubmittedWorkDone');
-  wrap(GPUComputePassEncoder.prototype, 'dispatchWorkgroups', () => (dispatchCount += 1));
+  wrap(GPUComputePassEncoder.prototype, 'dispatchWorkgroups', (_x, _y, z) => {
+    dispatchCount += 1;
+    if (!pipeline.startsWith('matmul_rows')) return;
+    matmuls.count += 1;
+    matmuls.weightPasses += z as number;
+  });
   wrap(GPUBuffer.prototype, 'mapAsync', (_mode, _offset, size) => calls.mappedBytes.push(size as number));
   wrap(GPUBuffer.prototype, 'getMappedRange', (_offset, size) => calls.readBytes.push(size as number));
   for (const name of Object.getOwnPropertyNames(GPUDevice.prototype)) {
@@ -57,6 +74,8 @@ beforeAll(async () => {
     memorySource('random-target', randomFolder(target)),
     memorySource('random-draft', randomFolder(withoutLastLayer(target))),
   );
+  // The next request goes to another slot, and this one's is told to sit out, as it is from now on.
+  await engine.generate([5], { maxNewTokens: 2 }).result;
 });
 
 it('a layer is nine dispatches, a pass those of its layers and three beside them', () => {
@@ -110,4 +129,29 @@ it.each<[string, number, GenerateOptions]>([
   const perRound = dispatches.slice(1 + draftSubmits);
   expect(new Set(perRound).size).toBe(1);
   if (isGreedy) expect(perRound[0]).toBe(engine.info.dispatchesPerRound[draftLength]);
+});
+
+it.each([
+  { draftLength: 0, weightPasses: 1 },
+  { draftLength: 1, weightPasses: 1 },
+  { draftLength: 3, weightPasses: 2 },
+])('four requests at once, k = $draftLength: rounds of four read the weights ⌈rows / 8⌉ times', async (given) => {
+  const { draftLength, weightPasses } = given;
+  let roundCount = 0;
+  const { counts, dispatches, matmuls, mappedBytes } = await countCalls(async () => {
+    const options = { draftLength, maxNewTokens: 24, ignoreEos: true };
+    const runs = [1, 2, 3, 4].map(() => engine.generate([20 + promptCount++, 6, 7], options).result);
+    const results = await Promise.all(runs);
+    roundCount = results.reduce((sum, { stats }) => sum + stats.roundCount, 0);
+  });
+  const perRound = engine.info.dispatchesPerRound[draftLength];
+  const { layerCount } = engine.info.target;
+  const draftPasses = draftLength * (4 * (engine.info.draft?.layerCount ?? 0) + 1);
+  const readsOfFour = draftPasses + weightPasses * (4 * layerCount + 1);
+  const ofFour = matmuls.filter((read, i) => dispatches[i] === perRound && read.weightPasses === readsOfFour);
+  expect(ofFour.length).toBeGreaterThan(24 / (draftLength + 1) / 2);
+  // A round is one submit and one map, whoever shares it; nothing reads the weights more often.
+  expect(counts.mapAsync).toBeLessThan(4 + roundCount / 2);
+  expect(Math.max(...mappedBytes)).toBe(4 * 64);
+  expect(Math.max(...matmuls.map((read) => read.weightPasses))).toBe(readsOfFour);
 });

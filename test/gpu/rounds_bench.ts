@@ -48,24 +48,17 @@ export function randomRounds(
     const ids = Array.from({ length: 8 }, () => random.integer(draftVocabSize));
     return ids.reduce((best, id) => (warped[id]! > warped[best]! ? id : best));
   };
-  const sequences = draftRows.map((rows) => {
+  const sequences = draftRows.map((rows, i) => {
     const drafts = rows
       .slice(0, random.integer(longest + 1))
       .map((row) =>
         random.uniform() < 0.03 ? noToken : random.uniform() < 0.7 ? likely(row) : random.integer(draftVocabSize),
       );
     const seed = [random.integer(2 ** 32), random.integer(2 ** 32)] as const;
-    return newSequence({ seed, drafts, length: 5 + random.integer(1000) });
+    const places = { firstRow: i * (longest + 1), firstDraftRow: i * longest };
+    return newSequence({ seed, drafts, length: 5 + random.integer(1000), ...places });
   });
-  const shape = {
-    slot: 0,
-    sequences: count,
-    targetVocabSize,
-    draftVocabSize,
-    targetStride: longest + 1,
-    draftStride: longest,
-  };
-  return { sequences, targetRows, draftRows, shape };
+  return { sequences, targetRows, draftRows, shape: { slots: count, targetVocabSize, draftVocabSize } };
 }
 
 export function uploadRounds({ targetRows, draftRows }: RandomRounds): RoundDistributions {

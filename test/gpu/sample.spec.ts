@@ -4,7 +4,8 @@ import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kern
 import { chunksOf } from '../../src/kernels/argmax.ts';
 import { argmaxFoldStep } from '../../src/kernels/argmax_fold.ts';
 import { sampleStep } from '../../src/kernels/sample.ts';
-import { noToken } from '../reference/argmax.ts';
+import type { DistributionRows } from '../../src/kernels/warp.ts';
+import { argmax, noToken } from '../reference/argmax.ts';
 import { createRandom } from '../reference/random.ts';
 import { sample } from '../reference/sample.ts';
 import { exponential, gumbel, purposes, threefry, uniformOf } from '../reference/threefry.ts';
@@ -86,14 +87,13 @@ it('threefry: the known answers, and the integers and floats of 4,096 counters',
 
 /** `sampled` of rows that are a slot and a distribution row each, (M,). */
 async function sampledOf(
-  noise: 'shared' | 'draft',
   sequences: readonly Sequence[],
   positions: readonly number[],
   warped: readonly Float64Array[],
   distributions: readonly Distribution[],
+  place: Omit<DistributionRows, 'vocabSize'> = { firstRow: 0, rowStride: warped.length === 1 ? 0 : 1 },
 ): Promise<number[]> {
   const vocabSize = warped[0]!.length;
-  const rowStride = warped.length === 1 ? 0 : 1;
   const flat = new Float32Array(warped.length * vocabSize);
   warped.forEach((row, r) => {
     flat.set(row, r * vocabSize);
@@ -110,7 +110,7 @@ async function sampledOf(
   };
   run(
     { rows: positions.length, blocks: 1 },
-    await sampleStep(device(), buffers, { vocabSize, firstRow: 0, rowStride, noise }),
+    await sampleStep(device(), buffers, { vocabSize, ...place }),
     await argmaxFoldStep(device(), { rows, candidates, sampled }, { vocabSize }),
   );
   return [...(await readUints(sampled)).subarray(0, positions.length)];
@@ -129,14 +129,16 @@ it.each([
       newSequence({ seed: [random.integer(2 ** 32), random.integer(2 ** 32)] }),
     );
     const positions = sequences.map(() => 1 + random.integer(131_072));
-    for (const noise of ['shared', 'draft'] as const) {
-      const options = { ...noWarping, topK: noise === 'shared' ? 0 : 30 };
+    for (const mode of ['seeded', 'random'] as const) {
+      const purpose = mode === 'seeded' ? purposes.shared : purposes.draft;
+      const options = { ...noWarping, topK: mode === 'seeded' ? 0 : 30 };
       const warped = sequences.map(() => rounded(random.normals(vocabSize, 2)));
       const distributions = warped.map((row) => threshold(row, options));
-      const got = await sampledOf(noise, sequences, positions, warped, distributions);
+      const inMode = sequences.map((sequence) => ({ ...sequence, mode }));
+      const got = await sampledOf(inMode, positions, warped, distributions);
       let unclear = 0;
       got.forEach((token, m) => {
-        const draw = sample(warped[m]!, distributions[m]!, sequences[m]!.seed, positions[m]!, purposes[noise]);
+        const draw = sample(warped[m]!, distributions[m]!, sequences[m]!.seed, positions[m]!, purpose);
         if (draw.margin < clearMargin) unclear++;
         else expect(token, `row ${m}`).toBe(draw.token);
       });
@@ -150,8 +152,8 @@ it('many positions of one seed choose as the twin does, each its own token', asy
   const warped = [rounded(random.normals(64, 1))];
   const distributions = warped.map((row) => threshold(row, noWarping));
   const positions = Array.from({ length: 1000 }, (_, i) => i + 1);
-  const sequences = positions.map(() => newSequence({ seed: [5, 6] }));
-  const got = await sampledOf('shared', sequences, positions, warped, distributions);
+  const sequences = positions.map(() => newSequence({ seed: [5, 6], mode: 'seeded' }));
+  const got = await sampledOf(sequences, positions, warped, distributions);
   const twin = positions.map((position) => sample(warped[0]!, distributions[0]!, [5, 6], position, purposes.shared));
   const clear = (_: unknown, i: number) => twin[i]!.margin > clearMargin;
   expect(got.filter(clear)).toEqual(twin.map(({ token }) => token).filter(clear));
@@ -167,8 +169,33 @@ it('chooses finite logits from the threshold up, and NO_TOKEN where there are no
   distributions[0] = { max: 50, threshold: 50, sum: 250 };
   distributions[3] = { max: -2.5, threshold: -2.4, sum: 0 };
   const sequences = warped.map((_, slot) => newSequence({ seed: [slot, 8] }));
-  const got = await sampledOf('draft', sequences, [7, 7, 7, 7], warped, distributions);
+  const got = await sampledOf(sequences, [7, 7, 7, 7], warped, distributions);
   expect(got[0]! % 6).toBe(3);
   expect(got).toEqual(warped.map((row, slot) => sample(row, distributions[slot]!, [slot, 8], 7, purposes.draft).token));
   expect([got[1], got[3]]).toEqual([noToken, noToken]);
+});
+
+it('beside those that are sampled, others take the highest logit; drafts have rows of their own', async () => {
+  const random = createRandom(11);
+  const warped = Array.from({ length: 12 }, () => rounded(random.normals(300, 2)));
+  // What is likeliest is seldom drawn where much is nearly as likely.
+  for (const row of warped) for (const [id, logit] of row.entries()) row[id] = Math.fround(logit / 100);
+  warped[10]![7] = Number.NaN;
+  const distributions = warped.map((row) => threshold(row, { ...noWarping, topK: 20 }));
+  const modes = ['greedy', 'seeded', 'shaped', 'random'] as const;
+  // Draft step 2 of sequences that have three draft rows each.
+  const sequences = modes.map((mode, slot) => newSequence({ seed: [slot, 4], mode, firstDraftRow: slot * 3 }));
+  const positions = [5, 6, 7, 8];
+  const place = { firstRow: 1, rowStride: 0, ofDrafts: true };
+  const got = await sampledOf(sequences, positions, warped, distributions, place);
+  const expected = modes.map((mode, slot) => {
+    const row = warped[slot * 3 + 1]!;
+    if (mode === 'greedy' || mode === 'shaped') return argmax(row);
+    const purpose = mode === 'seeded' ? purposes.shared : purposes.draft;
+    const draw = sample(row, distributions[slot * 3 + 1]!, [slot, 4], positions[slot]!, purpose);
+    expect(draw.margin).toBeGreaterThan(clearMargin);
+    expect(draw.token).not.toBe(argmax(row));
+    return draw.token;
+  });
+  expect(got).toEqual(expected);
 });

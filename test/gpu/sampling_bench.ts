@@ -1,5 +1,11 @@
 /** What the sampling specs share: many sequences at once, each with a seed of its own, and their rows. */
-import { hasAdjustments, stateFields, stateWords } from '../../src/speculative/sequence.ts';
+import {
+  hasAdjustments,
+  type SamplingMode,
+  samplingModes,
+  stateFields,
+  stateWords,
+} from '../../src/speculative/sequence.ts';
 import type { Seed } from '../reference/threefry.ts';
 import { noWarping, type SamplingOptions } from '../reference/warp.ts';
 import { words } from './kernel_bench.ts';
@@ -12,6 +18,10 @@ export type Sequence = {
   length: number;
   drafts: readonly number[];
   options: SamplingOptions;
+  mode: SamplingMode;
+  /** Of the target's rows, and of the draft's distributions. */
+  firstRow: number;
+  firstDraftRow: number;
 };
 
 export const newSequence = (given: Partial<Sequence> = {}): Sequence => ({
@@ -20,17 +30,20 @@ export const newSequence = (given: Partial<Sequence> = {}): Sequence => ({
   length: 9,
   drafts: [],
   options: noWarping,
+  mode: 'random',
+  firstRow: 0,
+  firstDraftRow: 0,
   ...given,
 });
 
 /** Room for the longest of these sequences. */
 const contextLength = 1024;
 
-/** (slots,) SequenceState, running, past the prefill. */
+/** (slots,) SequenceState, running, past the prefill, each with a turn. */
 export function stateOf(sequences: readonly Sequence[]): Uint32Array<ArrayBuffer> {
   const state = new Uint32Array(sequences.length * stateWords);
   const floats = new Float32Array(state.buffer);
-  sequences.forEach(({ seed, promptLength, length, drafts, options }, slot) => {
+  sequences.forEach(({ seed, promptLength, length, drafts, options, mode, firstRow, firstDraftRow }, slot) => {
     const set = (field: keyof typeof stateFields, value: number) => {
       state[slot * stateWords + stateFields[field]] = value;
     };
@@ -58,6 +71,10 @@ export function stateOf(sequences: readonly Sequence[]): Uint32Array<ArrayBuffer
     setFloat('frequencyPenalty', options.frequencyPenalty);
     set('minNewTokens', options.minNewTokens);
     set('hasAdjustments', Number(hasAdjustments({ ...options, seed: null })));
+    set('sampling', samplingModes.indexOf(mode));
+    set('turn', 8);
+    set('firstRow', firstRow);
+    set('firstDraftRow', firstDraftRow);
   });
   return state;
 }

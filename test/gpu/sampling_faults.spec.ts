@@ -105,7 +105,7 @@ it.each(distributionFaults)('finds: %s', async (...fault) => {
 /** Right tokens, but drafts are not accepted as often as they could be. */
 const acceptanceFaults: Fault[] = [
   ['the draft alone one position on', coupled, 'draft', 'sample', drawnPosition, 'rows.row[t].position + 2u'],
-  ['the draft’s noise not shared', coupled, 'draft', 'sample', 'PURPOSE, token)', 'DRAFT, token)'],
+  ['the draft’s noise not shared', coupled, 'draft', 'sample', 'purpose, token));', 'DRAFT, token));'],
   ['the draft alone not warped', coupled, 'draft', 'warp', scaling, ''],
   [
     'the accept test a little too strict',
@@ -125,8 +125,8 @@ it.each(acceptanceFaults)('finds by the acceptance: %s', async (...fault) => {
 /** Right distributions, by other numbers: only the twin tells. */
 const counterFaults: Fault[] = [
   ['the draft one position on', near, 'draft', 'sample', drawnPosition, 'rows.row[t].position + 2u'],
-  ['the draft one token on', near, 'draft', 'sample', 'PURPOSE, token)', 'PURPOSE, token + 1u)'],
-  ['the draft of another purpose', near, 'draft', 'sample', 'PURPOSE, token)', 'SHARED, token)'],
+  ['the draft one token on', near, 'draft', 'sample', 'purpose, token));', 'purpose, token + 1u));'],
+  ['the draft of another purpose', near, 'draft', 'sample', 'purpose, token));', 'SHARED, token));'],
   ['the accept test one position on', near, 'verdict', 'reject', 'length + index,', 'length + index + 1u,'],
   ['the residual one position back', far, 'verdict', 'residual', 'length + accepted;', 'length + accepted - 1u;'],
   ['the residual one token on', far, 'verdict', 'residual', 'RESIDUAL, token)', 'RESIDUAL, token + 1u)'],

@@ -136,9 +136,15 @@ async function distribute(table: Table, options: SamplingOptions): Promise<Distr
 type Models = { target: Distributed; draft: Distributed; faults: Faults };
 
 async function runRounds(simulation: Simulation, models: Models): Promise<SimulationResult> {
-  const { options, sequenceCount, tokenCount } = simulation;
+  const { options, sequenceCount, tokenCount, mode } = simulation;
   const sequences = Array.from({ length: sequenceCount }, (_, slot) =>
-    newSequence({ seed: seedOf(simulation, slot), promptLength: startLength, length: startLength, options }),
+    newSequence({
+      seed: seedOf(simulation, slot),
+      promptLength: startLength,
+      length: startLength,
+      options,
+      mode: mode === 'coupled' ? 'seeded' : 'random',
+    }),
   );
   const state = stateOf(sequences);
   const tokens: number[][] = Array.from({ length: sequenceCount }, () => []);
@@ -191,41 +197,49 @@ async function runRound(
   }
 
   /** A token of row i for each sequence. */
-  async function choose(side: Distributed, i: number, noise: 'shared' | 'draft'): Promise<Uint32Array> {
+  async function choose(side: Distributed, i: number): Promise<Uint32Array> {
     const { warped, distributions, firstRow, rowStride } = rowsOf(side, i, 1);
     const rows = rowsInSlots(positions.map((position, slot) => ({ slot, position: position - 1 + i })));
     const buffers = { rows, state: stateBuffer, warped, distributions, candidates };
     const pass = { rows: sequenceCount, blocks: 1 };
-    run(pass, await sampleStep(gpu, buffers, { vocabSize, firstRow, rowStride, noise }));
+    run(pass, await sampleStep(gpu, buffers, { vocabSize, firstRow, rowStride }));
     if (chunksOf(vocabSize) === 1) return (await readUints(candidates)).filter((_, word) => word % 2 === 1);
     run(pass, await argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }));
     return readUints(sampled);
   }
 
   for (let i = 0; i < k; i++) {
-    const noise = mode === 'coupled' ? 'shared' : 'draft';
-    drafts.push(await faults.within('draft', () => choose(draft, i, noise)));
+    drafts.push(await faults.within('draft', () => choose(draft, i)));
     for (let slot = 0; slot < sequenceCount; slot++) {
       state[slot * stateWords + stateFields.drafts + i] = drafts[i]![slot]!;
       state[slot * stateWords + stateFields.draftCount] = k;
     }
   }
-  gpu.device.queue.writeBuffer(stateBuffer, 0, state);
+  // Where its rows are: all may share those of a position.
+  const placeRows = (targetStride: number, draftStride: number) => {
+    for (let slot = 0; slot < sequenceCount; slot++) {
+      state[slot * stateWords + stateFields.firstRow] = slot * targetStride;
+      state[slot * stateWords + stateFields.firstDraftRow] = slot * draftStride;
+    }
+    gpu.device.queue.writeBuffer(stateBuffer, 0, state);
+  };
 
   const record = empty(sequenceCount * RECORD_WORDS);
-  const acceptOf = (targetTokens: GPUBuffer, targetStride: number, rejection: boolean) =>
+  const acceptOf = (tokens: { targetTokens: GPUBuffer; nextTokens: GPUBuffer }) =>
     acceptStep(
       gpu,
-      { targetTokens, state: stateBuffer, history: empty(sequenceCount * 64), record, adjustments: empty(2) },
-      { slot: 0, sequences: sequenceCount, historyStride: 64, targetStride, vocabSize, rejection },
+      { ...tokens, state: stateBuffer, history: empty(sequenceCount * 64), record, adjustments: empty(2) },
+      { slots: sequenceCount, historyStride: 64, vocabSize },
     );
   if (mode === 'coupled') {
     const targetTokens = new Uint32Array(sequenceCount * (k + 1));
     for (let i = 0; i <= k; i++) {
-      const chosen = await faults.within('target', () => choose(target, i, 'shared'));
+      const chosen = await faults.within('target', () => choose(target, i));
       for (let slot = 0; slot < sequenceCount; slot++) targetTokens[slot * (k + 1) + i] = chosen[slot]!;
     }
-    run({ rows: 1, blocks: 1 }, await acceptOf(createStorageFrom(gpu, 'target tokens', targetTokens), k + 1, false));
+    placeRows(k + 1, k);
+    const tokens = { targetTokens: createStorageFrom(gpu, 'target tokens', targetTokens), nextTokens: empty(1) };
+    run({ rows: 1, blocks: 1 }, await acceptOf(tokens));
   } else {
     const [targetRows, draftRows] = [rowsOf(target, 0, k + 1), rowsOf(draft, 0, k)];
     const buffers = {
@@ -235,14 +249,8 @@ async function runRound(
       draftDistributions: draftRows.distributions,
       state: stateBuffer,
     };
-    const shape = {
-      slot: 0,
-      sequences: sequenceCount,
-      targetVocabSize: vocabSize,
-      draftVocabSize: vocabSize,
-      targetStride: targetRows.rowStride,
-      draftStride: draftRows.rowStride,
-    };
+    placeRows(targetRows.rowStride, draftRows.rowStride);
+    const shape = { slots: sequenceCount, targetVocabSize: vocabSize, draftVocabSize: vocabSize };
     const rows = rowsInSlots([{ slot: 0, position: 0 }]);
     await faults.within('verdict', async () => {
       run(
@@ -250,7 +258,7 @@ async function runRound(
         await rejectStep(gpu, buffers, shape),
         await residualStep(gpu, { ...buffers, candidates }, shape),
         await argmaxFoldStep(gpu, { rows, candidates, sampled }, { vocabSize }),
-        await acceptOf(sampled, 1, true),
+        await acceptOf({ targetTokens: empty(1), nextTokens: sampled }),
       );
     });
   }

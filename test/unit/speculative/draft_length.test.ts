@@ -92,3 +92,17 @@ describe('where rounds take other times than were measured at load', () => {
     expect(efficiency(devices.gpu, steady(0.7), { slower: (k) => (k < 3 ? 1 : 1.4) })).toBeGreaterThan(0.88);
   });
 });
+
+describe('for several sequences at once', () => {
+  it('drafts less: rows beyond 8 are paid for', () => {
+    for (const device of Object.values(devices)) {
+      const policyOf = () => createDraftLengthPolicy(reportOf(device), 'model');
+      const longest = [1, 2, 4, 8].map((count) => policyOf().next(count));
+      for (const [i, k] of longest.slice(1).entries()) expect(k).toBeLessThanOrEqual(longest[i] as number);
+    }
+    // On a GPU one sequence drafts, and so do two; eight fill the rows of a pass by themselves.
+    const onGpu = [1, 2, 8].map((count) => createDraftLengthPolicy(reportOf(devices.gpu), 'model').next(count));
+    expect(onGpu[0]).toBeGreaterThan(0);
+    expect(onGpu[2]).toBe(0);
+  });
+});

@@ -9,7 +9,7 @@ import {
 } from '../../../src/speculative/logprobs.ts';
 import { RECORD_WORDS } from '../../../src/speculative/record.ts';
 import { decode } from './records.ts';
-import { encodeLogprobs } from './scripted_decoder.ts';
+import { encodeLogprobs } from './scripted_batch.ts';
 
 const record = decode(3, 2, { tokens: [10, 11, 12] });
 const row = (token: number, logprob: number, top: [token: number, logprob: number][] = []): TokenIdLogprob => ({

@@ -5,11 +5,11 @@ import { RECORD_WORDS } from '../../../src/speculative/record.ts';
 import type { GenerateOptions } from '../../../src/types.ts';
 import { bytesOf, idOfByte, tokenizer } from '../model/tokenizers.ts';
 import { checkSums, endOfText, play } from './requests.ts';
-import { logprobOf } from './scripted_decoder.ts';
+import { logprobOf } from './scripted_batch.ts';
 import { firstStop, heldLength } from './stop_oracle.ts';
 
 vi.mock('../../../src/gpu/submit.ts', async () => ({
-  submitPass: (await import('./scripted_decoder.ts')).submitPass,
+  submitPass: (await import('./scripted_batch.ts')).submitPass,
 }));
 
 const word = (text: string): number => tokenizer.idOf(text)!;

@@ -4,7 +4,7 @@ import { bytesOf, idOfByte, tokenizer } from '../model/tokenizers.ts';
 import { checkSums, endOfText, play } from './requests.ts';
 
 vi.mock('../../../src/gpu/submit.ts', async () => ({
-  submitPass: (await import('./scripted_decoder.ts')).submitPass,
+  submitPass: (await import('./scripted_batch.ts')).submitPass,
 }));
 
 /** Tokens of texts: one each where the vocabulary has it, else one per byte. Numbers are single bytes; `<eos>` ends the text. */

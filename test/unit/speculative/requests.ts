@@ -5,7 +5,7 @@ import { createMetrics, type Metrics } from '../../../src/speculative/metrics.ts
 import { createRequest } from '../../../src/speculative/request.ts';
 import type { GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
 import { tokenizer } from '../model/tokenizers.ts';
-import { type Script, scriptedDecoder } from './scripted_decoder.ts';
+import { type Script, scriptedBatch } from './scripted_batch.ts';
 
 /** `<|endoftext|>` of the embedded pair. */
 export const endOfText = 0;
@@ -24,13 +24,13 @@ export async function play(script: Script, options: GenerateOptions): Promise<Pl
   const facts = { drafter: 'model' as const, vocabSize: tokenizer.vocabSize, eosTokenIds: [endOfText] };
   const parsed = parseGenerateOptions(options, facts);
   const metrics = createMetrics({ prefix: '', modelName: '' });
-  const { decoder, recordCount } = scriptedDecoder(script);
+  const { batch, recordCount } = scriptedBatch(script);
   const limit = promptTokens.length + parsed.maxNewTokens;
   const request = createRequest(
     { ...parsed, id: 'r', promptTokens, limit },
     { tokenizer, metrics, onFinish: () => {} },
   );
-  await request.decodeOn(decoder);
+  await request.decodeOn(batch, 0);
   const result = await request.run.result;
   const rounds: Round[] = [];
   for await (const round of request.run) rounds.push(round);

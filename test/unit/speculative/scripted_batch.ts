@@ -1,11 +1,11 @@
 /**
- * A decoder for `createRequest` without a GPU: `decode` runs as it is, and what it submits is played here by a script.
+ * A batch for `createRequest` without a GPU: `decode` runs as it is, and what it submits is played here by a script.
  * The test must mock `src/gpu/submit.ts` with `submitPass` of this file (encoding needs a real device).
  */
 import type { Gpu } from '../../../src/gpu/device.ts';
 import type { Readback } from '../../../src/gpu/submit.ts';
 import { MAX_TOP_LOGPROBS } from '../../../src/sampling_options.ts';
-import type { Decoder } from '../../../src/speculative/decode.ts';
+import type { Batch } from '../../../src/speculative/batch.ts';
 import { nothingFed } from '../../../src/speculative/fed_tokens.ts';
 import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS, type TokenIdLogprob } from '../../../src/speculative/logprobs.ts';
 import { encodeRecord, RECORD_BYTES, RECORD_WORDS, type RoundRecord } from '../../../src/speculative/record.ts';
@@ -52,7 +52,7 @@ export function encodeLogprobs(rows: readonly TokenIdLogprob[]): Uint32Array<Arr
 }
 
 /** Plays one sequence by the rules of accept.wgsl; its limit and stop tokens are those that the host wrote to the state. */
-export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount: () => number } {
+export function scriptedBatch(script: Script): { batch: Batch; recordCount: () => number } {
   let state = new Uint32Array();
   let emittedCount = 0;
   let roundIndex = 0;
@@ -76,7 +76,7 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
     const rows: TokenIdLogprob[] = [];
     for (let i = 0; i <= acceptedCount; i += 1) {
       const token = script.tokens[emittedCount + tokens.length] ?? script.filler;
-      rows.push(logprobOf(token, emittedCount + tokens.length, state[stateFields.topLogprobs]!));
+      rows.push(logprobOf(token, emittedCount + tokens.length, Math.max(0, state[stateFields.logprobCount]! - 1)));
       tokens.push(token);
       if (stopTokens.includes(token)) finish = 'stop';
       else if (promptLength + emittedCount + tokens.length === state[stateFields.limit]) finish = 'length';
@@ -104,7 +104,7 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
     device: {
       queue: {
         writeBuffer(buffer: unknown, _offset: number, words: Uint32Array) {
-          if (buffer === 'state') state = words.slice();
+          if (buffer === 'state' && words.length > 1) state = words.slice();
         },
       },
     },
@@ -121,16 +121,26 @@ export function scriptedDecoder(script: Script): { decoder: Decoder; recordCount
       script.onRecord?.(recordCount);
     },
   };
-  const decoder = {
+  // Not by `createBatch`: to import it here would close a circle through the mock.
+  const batch = {
     gpu,
-    plan: { target: { rowCapacity: 64 } },
-    sequences: { state: 'state', history: 'history', historyStride: 1, contextLength: 1, vocabSize: 1 },
+    plan: { target: { rowCapacity: 64 }, draft: null },
+    sequences: {
+      state: 'state',
+      history: 'history',
+      historyStride: 1,
+      contextLength: 1,
+      vocabSize: 1,
+      slots: 1,
+      turns: [0],
+    },
     ring: { slots, next: 0, sizeBytes: RECORD_BYTES + LOGPROBS_BYTES },
     roundsInFlight: script.roundsInFlight ?? 2,
-    epoch: 0,
     policy: null,
-    fed: nothingFed,
-    running: { count: 0 },
+    chosen: null,
+    slots: [{ epoch: 0, fed: nothingFed }],
+    members: [],
+    isRunning: false,
   };
-  return { decoder: decoder as unknown as Decoder, recordCount: () => recordCount };
+  return { batch: batch as unknown as Batch, recordCount: () => recordCount };
 }

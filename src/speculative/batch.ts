@@ -1,0 +1,369 @@
+import type { Gpu } from '../gpu/device.ts';
+import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
+import { gpuIdle, submitPass } from '../gpu/submit.ts';
+import { assignPages, blockSize } from '../model/kv_cache.ts';
+import type { DraftLengthPolicy } from './draft_length.ts';
+import { commonPrefix, type FedTokens, nothingFed } from './fed_tokens.ts';
+import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
+import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
+import {
+  encodeCatchUp,
+  encodeDraftPrefill,
+  encodePrefill,
+  encodeRound,
+  longestDraft,
+  type PrefillChunk,
+  prefillChunks,
+  type RoundMode,
+  type RoundPlan,
+} from './round.ts';
+import { roundSampling } from './sampler.ts';
+import {
+  type SamplingMode,
+  type SequenceStart,
+  type Sequences,
+  samplingMode,
+  setTurns,
+  startSequence,
+} from './sequence.ts';
+
+/** What decodes up to so many sequences in rounds that they share, each in a slot of its own. */
+export type Batch = {
+  gpu: Gpu;
+  plan: RoundPlan;
+  sequences: Sequences;
+  /** Slots for the rounds in flight and one more: a slot is unmapped before the submit that reuses it. */
+  ring: StagingRing;
+  roundsInFlight: number;
+  /** What chooses k where a request leaves it open. */
+  policy: DraftLengthPolicy | null;
+  /** What the policy says next, asked before its round is there. */
+  chosen: number | null;
+  /** Of each slot: counts its sequences, so that a record of an earlier one is recognised; what its pages hold. */
+  slots: { epoch: number; fed: FedTokens }[];
+  /** Sequences that run now, those that wait longest for a chunk of their prompt first. */
+  members: Member[];
+  isRunning: boolean;
+};
+
+export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & { draftLength: number | 'auto' };
+
+export type DecodeEvents = {
+  /** The prompt's first tokens whose keys and values an earlier request left behind. */
+  onStart(cachedTokens: number): void;
+  onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): void;
+  isCancelled(): boolean;
+};
+
+type Member = {
+  slot: number;
+  epoch: number;
+  request: DecodeRequest;
+  events: DecodeEvents;
+  mode: SamplingMode;
+  /** Committed as far as is known; at first, what is fed before anything is decoded. */
+  tokens: number[];
+  /** Of the prompt, in the order in which they are fed. */
+  chunks: { model: 'target' | 'draft'; chunk: PrefillChunk }[];
+  /** Whether its prompt is long enough to be fed no faster than the device follows. */
+  feedsSlowly: boolean;
+  /** Of its submitted rounds, the prefill's last chunk included, whose records are awaited: most tokens of each. */
+  inFlight: number[];
+  /** Committed tokens as of the newest record. */
+  length: number;
+  /** Tokens, but for the last two, that the draft model will not have been fed after the rounds submitted so far. */
+  draftGap: number;
+  hasEnded: boolean;
+  failure: unknown;
+  leave: (failure: unknown) => void;
+};
+
+/** A member's part in a submitted round. */
+type Part = {
+  member: Member;
+  draftLength: number;
+  draftGap: number;
+  /** Where its logprobs begin in the words that are read back, in bytes. */
+  logprobsStart?: number;
+};
+
+/** Something submitted: a round, a prompt's last chunk (a round of one), or another chunk (of nobody). */
+type Pending = {
+  parts: Part[];
+  firstSlot: number;
+  /** The records from `firstSlot` on, then the logprobs of those parts that want them. */
+  words: Promise<Uint32Array | null>;
+  /** Whether its time is that of a round of one sequence and nothing else. */
+  isTypical: boolean;
+};
+
+export function createBatch(
+  gpu: Gpu,
+  plan: RoundPlan,
+  sequences: Sequences,
+  { ring, roundsInFlight }: { ring: StagingRing; roundsInFlight: number },
+): Batch {
+  const slots = Array.from({ length: sequences.slots }, () => ({ epoch: 0, fed: nothingFed }));
+  return {
+    gpu,
+    plan,
+    sequences,
+    ring,
+    roundsInFlight,
+    policy: null,
+    chosen: null,
+    slots,
+    members: [],
+    isRunning: false,
+  };
+}
+
+/** Bytes of a staging buffer for a round of so many slots. */
+export const readbackBytes = (slots: number): number => slots * (RECORD_BYTES + LOGPROBS_BYTES);
+
+/** Gives a slot its pages, of which the first `keptCount` hold what it left there. */
+export function takePages(batch: Batch, slot: number, pages: readonly number[], keptCount: number): void {
+  const { gpu, plan } = batch;
+  for (const forward of [plan.target, plan.draft]) if (forward) assignPages(gpu, forward.kvCache, slot, pages);
+  const positions = keptCount * blockSize;
+  const mine = slotOf(batch, slot);
+  const { tokens, targetCount, draftCount } = mine.fed;
+  mine.fed = {
+    tokens,
+    targetCount: Math.min(targetCount, positions),
+    draftCount: Math.min(draftCount, positions),
+  };
+}
+
+/** First tokens of a prompt that the slot's first `pageCount` pages hold. */
+export function sharedTokens(batch: Batch, slot: number, promptTokens: readonly number[], pageCount: number): number {
+  return Math.min(pageCount * blockSize, commonPrefix(slotOf(batch, slot).fed, promptTokens));
+}
+
+/** Forgets what the slots hold. */
+export function forgetTokens({ slots }: Batch): void {
+  for (const slot of slots) slot.fed = nothingFed;
+}
+
+const slotOf = ({ slots }: Batch, slot: number) => slots[slot] as Batch['slots'][number];
+
+/**
+ * Prefills and decodes one sequence in rounds that it shares with those beside it, keeping `roundsInFlight` rounds
+ * submitted ahead of the record that is awaited. Resolves when the sequence has ended (or `isCancelled`) and every round
+ * that it is part of has drained, so that the next sequence may use its slot. Records of rounds past the end are dropped
+ * here and enter nothing.
+ */
+export function decode(batch: Batch, slot: number, request: DecodeRequest, events: DecodeEvents): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const leave = (failure: unknown): void => (failure === null ? resolve() : reject(failure));
+    batch.members.push(startMember(batch, slot, request, events, leave));
+    if (batch.isRunning) return;
+    batch.isRunning = true;
+    void runRounds(batch);
+  });
+}
+
+function startMember(
+  batch: Batch,
+  slot: number,
+  request: DecodeRequest,
+  events: DecodeEvents,
+  leave: Member['leave'],
+): Member {
+  const { gpu, plan, sequences, policy, members } = batch;
+  const mine = slotOf(batch, slot);
+  const tokens = [...request.promptTokens, ...request.emittedTokens];
+  const fedLength = tokens.length;
+  // The last token is always fed: the first new one comes from its row.
+  const shared = commonPrefix(mine.fed, tokens);
+  const targetFed = Math.min(shared, fedLength - 1);
+  const draftFed = Math.min(shared, mine.fed.draftCount);
+  mine.fed = nothingFed;
+  mine.epoch += 1;
+  policy?.startSequence();
+  const feedsDraft = plan.draft !== null && draftLengthOf(batch, request, members.length + 1) > 0;
+  startSequence(gpu, sequences, slot, mine.epoch, { ...request, targetFed, draftFed });
+  events.onStart(targetFed);
+  const chunksOf = (model: 'target' | 'draft', from: number) =>
+    prefillChunks(from, fedLength, plan.target.rowCapacity).map((chunk) => ({ model, chunk }));
+  const chunks = [...(feedsDraft ? chunksOf('draft', draftFed) : []), ...chunksOf('target', targetFed)];
+  return {
+    slot,
+    epoch: mine.epoch,
+    request,
+    events,
+    mode: samplingMode(request.sampling),
+    tokens,
+    chunks,
+    feedsSlowly: chunks.length > 2,
+    inFlight: [],
+    length: fedLength,
+    draftGap: Math.max(0, fedLength - 1 - (feedsDraft ? fedLength : draftFed)),
+    hasEnded: false,
+    failure: null,
+    leave,
+  };
+}
+
+/** What the next round of a request will draft, as things stand. */
+function draftLengthOf(batch: Batch, { draftLength }: DecodeRequest, sequenceCount: number): number {
+  if (draftLength !== 'auto') return draftLength;
+  batch.chosen ??= batch.policy?.next(sequenceCount) ?? 0;
+  return batch.chosen;
+}
+
+const isDone = ({ hasEnded, failure, events }: Member): boolean => hasEnded || failure !== null || events.isCancelled();
+
+/** Submits and reads rounds until no sequence is left. Never rejects: a failure of the device is that of all members. */
+async function runRounds(batch: Batch): Promise<void> {
+  const { plan, members, roundsInFlight } = batch;
+  const pending: Pending[] = [];
+  /** Rows of prompts since the last round. */
+  let fedRows = 0;
+  let lastRecordAt: number | null = null;
+  try {
+    for (;;) {
+      for (const member of members.filter((each) => isDone(each) && each.inFlight.length === 0)) {
+        members.splice(members.indexOf(member), 1);
+        member.leave(member.failure);
+      }
+      while (pending.length < roundsInFlight) {
+        // Prompts and rounds take turns, so that neither waits for the other's end: between rounds, one chunk's rows.
+        const feeding = members.find((member) => !isDone(member) && member.chunks.length > 0);
+        // Every pending round commits at least one token, so near the limit no round is submitted in vain.
+        const decoding = members.filter(
+          (each) =>
+            !isDone(each) && each.chunks.length === 0 && each.length + each.inFlight.length < each.request.limit,
+        );
+        const nextRows = feeding?.chunks[0]?.chunk.rows ?? 0;
+        const mayFeed = decoding.length === 0 || fedRows === 0 || fedRows + nextRows <= plan.target.rowCapacity;
+        if (feeding !== undefined && mayFeed) {
+          pending.push(submitChunk(batch, feeding));
+          fedRows += nextRows;
+        } else if (decoding.length > 0) {
+          pending.push(submitRound(batch, decoding));
+          fedRows = 0;
+        } else break;
+      }
+      const oldest = pending.shift();
+      if (oldest === undefined) break;
+      const words = await oldest.words;
+      const now = performance.now();
+      const roundMs = oldest.isTypical && lastRecordAt !== null ? now - lastRecordAt : null;
+      lastRecordAt = words === null ? null : now;
+      if (words !== null) for (const part of oldest.parts) receive(batch, part, oldest.firstSlot, words, roundMs);
+    }
+  } catch (error) {
+    for (const member of members) member.failure ??= error;
+  }
+  // At once: who is told may start the next sequence.
+  batch.isRunning = false;
+  for (const member of members.splice(0)) member.leave(member.failure);
+}
+
+/** Feeds a member the next chunk of its prompt. */
+function submitChunk(batch: Batch, member: Member): Pending {
+  const { gpu, plan, sequences, members } = batch;
+  const { slot, mode, request, chunks } = member;
+  const { model, chunk } = chunks.shift() as Member['chunks'][number];
+  // The next chunk is another member's, if another has one.
+  members.push(...members.splice(members.indexOf(member), 1));
+  const roundMode = { sampling: mode, logprobs: request.logprobs };
+  if (chunks.length === 0) {
+    setTurns(gpu, sequences, new Map([[slot, 0]]));
+    const part = { member, draftLength: 0, draftGap: member.draftGap };
+    return submitAnswered(batch, 'prefill', [part], (pass) => encodePrefill(pass, plan, slot, chunk, true, roundMode));
+  }
+  submitPass(gpu, `${model} prefill`, (pass) => {
+    if (model === 'draft') encodeDraftPrefill(pass, plan, slot, chunk);
+    else encodePrefill(pass, plan, slot, chunk, false, roundMode);
+  });
+  const words = member.feedsSlowly ? gpuIdle(gpu).then(() => null) : Promise.resolve(null);
+  words.catch(() => {}); // as below
+  return { parts: [], firstSlot: 0, words, isTypical: false };
+}
+
+function submitRound(batch: Batch, decoding: readonly Member[]): Pending {
+  const { gpu, plan, sequences } = batch;
+  const most = longestDraft(decoding.length);
+  let caughtUp = 0;
+  const parts = decoding.map((member): Part & { gap: number; lengthBound: number } => {
+    const draftLength = Math.min(most, draftLengthOf(batch, member.request, decoding.length));
+    const gap = draftLength > 0 && plan.draft !== null ? member.draftGap : 0;
+    caughtUp += gap;
+    member.draftGap = draftLength > 0 ? 0 : member.draftGap + 1;
+    const lengthBound = member.inFlight.reduce((sum, tokens) => sum + tokens, member.length);
+    return { member, draftLength, draftGap: member.draftGap, gap, lengthBound };
+  });
+  batch.chosen = null;
+  setTurns(gpu, sequences, new Map(parts.map(({ member, draftLength }) => [member.slot, draftLength])));
+  const mode: RoundMode = {
+    sampling: roundSampling(parts.map(({ member }) => member.mode)),
+    logprobs: parts.some(({ member }) => member.request.logprobs),
+  };
+  const pending = submitAnswered(batch, 'round', parts, (pass) => {
+    for (const { member, gap, lengthBound } of parts) {
+      if (gap > 0) encodeCatchUp(pass, plan, member.slot, gap, lengthBound);
+    }
+    const draftLengths = parts.map(({ draftLength }) => draftLength);
+    encodeRound(pass, plan, draftLengths, Math.max(...parts.map(({ lengthBound }) => lengthBound)), mode);
+  });
+  return { ...pending, isTypical: parts.length === 1 && caughtUp === 0 && batch.members.length === 1 };
+}
+
+/** Submits what leaves a record for each of its parts, and starts to read these. */
+function submitAnswered(
+  { gpu, plan, ring }: Batch,
+  label: string,
+  parts: Part[],
+  encode: (pass: GPUComputePassEncoder) => void,
+): Pending {
+  const slots = parts.map(({ member }) => member.slot);
+  const firstSlot = Math.min(...slots);
+  let sizeBytes = (Math.max(...slots) - firstSlot + 1) * RECORD_BYTES;
+  const sources = [{ buffer: plan.record, startBytes: firstSlot * RECORD_BYTES, sizeBytes }];
+  for (const part of parts) {
+    const { slot, request, inFlight } = part.member;
+    inFlight.push(part.draftLength + 1);
+    if (!request.logprobs) continue;
+    sources.push({ buffer: plan.recordLogprobs, startBytes: slot * LOGPROBS_BYTES, sizeBytes: LOGPROBS_BYTES });
+    part.logprobsStart = sizeBytes;
+    sizeBytes += LOGPROBS_BYTES;
+  }
+  const destination = takeSlot(ring);
+  submitPass(gpu, label, encode, { destination, sources });
+  const words = readWords(gpu, destination, sizeBytes);
+  words.catch(() => {}); // reported when it is awaited, or moot after an earlier failure
+  return { parts, firstSlot, words, isTypical: false };
+}
+
+/** Hands a member its record of a round. */
+function receive(
+  batch: Batch,
+  { member, draftLength, draftGap, logprobsStart }: Part,
+  firstSlot: number,
+  words: Uint32Array,
+  roundMs: number | null,
+): void {
+  const { slot, epoch, request, events, tokens } = member;
+  member.inFlight.shift();
+  if (isDone(member)) return;
+  try {
+    const wordsAt = (start: number, count: number) => words.subarray(start, start + count);
+    const record = parseRecord(wordsAt((slot - firstSlot) * RECORD_WORDS, RECORD_WORDS));
+    if (record.epoch !== epoch || record.phase === 'noop') return;
+    if (record.phase !== 'prefill' && !record.nonFinite) batch.policy?.observe({ ...record, draftLength, roundMs });
+    member.length = record.length;
+    member.hasEnded = record.finish !== null;
+    tokens.push(...record.tokens);
+    const draftCount = Math.max(0, record.length - 2 - draftGap);
+    slotOf(batch, slot).fed = { tokens, targetCount: record.length - 1, draftCount };
+    const logprobs =
+      logprobsStart === undefined
+        ? null
+        : parseLogprobs(wordsAt(logprobsStart / 4, LOGPROBS_BYTES / 4), record, request.topLogprobs);
+    events.onRecord(record, logprobs);
+  } catch (error) {
+    member.failure = error;
+  }
+}
