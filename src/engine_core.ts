@@ -9,10 +9,11 @@ import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parse
 import { createRun } from './run.ts';
 import { forgetTokens, sharedTokens, takePages } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
-import { createMetrics, prometheusText } from './speculative/metrics.ts';
+import { addBatch, createMetrics, prometheusText } from './speculative/metrics.ts';
+import type { EmittedRecord } from './speculative/record.ts';
 import { createRequest, type Request } from './speculative/request.ts';
 import { createScheduler } from './speculative/scheduler.ts';
-import { finishLine } from './speculative/stats.ts';
+import { batchLine, finishLine } from './speculative/stats.ts';
 import type { Engine, GenerateRun } from './types.ts';
 
 /** A device that is lost again so soon will be lost a third time. */
@@ -59,6 +60,18 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     isDraining: (slot) => running.get(slot)?.hasEnded() ?? false,
   });
 
+  let windowStartedAt = now();
+  const onRound = (records: EmittedRecord[]): void => {
+    const window = addBatch(metrics, records);
+    if (window === null) return;
+    const elapsedMs = now() - windowStartedAt;
+    windowStartedAt = now();
+    if (!options.logMetrics) return;
+    const waitingCount = requests.size - running.size;
+    console.log(batchLine(window, { runningCount: running.size, waitingCount, elapsedMs }));
+  };
+  loaded.batch.onRound = onRound;
+
   /** What to work on now: where the device was lost, the same models on a new one. */
   const live = async (): Promise<LoadedPair> => {
     if (disposed) throw disposedError();
@@ -77,6 +90,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     recovery = recover(options.reopenGpu);
     try {
       loaded = await recovery;
+      loaded.batch.onRound = onRound;
       return loaded;
     } finally {
       recovery = null;

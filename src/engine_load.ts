@@ -141,7 +141,7 @@ async function warmUp(batch: Batch, draftLength: number, signal: AbortSignal | n
     topLogprobs: 0,
     draftLength,
   };
-  await decode(batch, 0, request, { onStart() {}, onRecord() {}, isCancelled: () => signal?.aborted ?? false });
+  await decode(batch, 0, request, { onStart() {}, onRecord: () => null, isCancelled: () => signal?.aborted ?? false });
   forgetTokens(batch);
 }
 

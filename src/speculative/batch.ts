@@ -44,6 +44,8 @@ export type Batch = {
   /** Sequences that run now, those that wait longest for a chunk of their prompt first. */
   members: Member[];
   isRunning: boolean;
+  /** Told the records of each round, as they count. */
+  onRound: ((records: EmittedRecord[]) => void) | null;
 };
 
 export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & { draftLength: number | 'auto' };
@@ -51,7 +53,8 @@ export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & { dr
 export type DecodeEvents = {
   /** The prompt's first tokens whose keys and values an earlier request left behind. */
   onStart(cachedTokens: number): void;
-  onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): void;
+  /** Returns the record as it counts: cut short, where the request ended within it; null where it does not. */
+  onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): EmittedRecord | null;
   isCancelled(): boolean;
 };
 
@@ -115,6 +118,7 @@ export function createBatch(
     slots,
     members: [],
     isRunning: false,
+    onRound: null,
   };
 }
 
@@ -251,7 +255,9 @@ async function runRounds(batch: Batch): Promise<void> {
       const now = performance.now();
       const roundMs = oldest.isTypical && lastRecordAt !== null ? now - lastRecordAt : null;
       lastRecordAt = words === null ? null : now;
-      if (words !== null) for (const part of oldest.parts) receive(batch, part, oldest.firstSlot, words, roundMs);
+      if (words === null) continue;
+      const records = oldest.parts.map((part) => receive(batch, part, oldest.firstSlot, words, roundMs));
+      batch.onRound?.(records.filter((record) => record !== null));
     }
   } catch (error) {
     for (const member of members) member.failure ??= error;
@@ -337,21 +343,21 @@ function submitAnswered(
   return { parts, firstSlot, words, isTypical: false };
 }
 
-/** Hands a member its record of a round. */
+/** Hands a member its record of a round, and returns it as it counts. */
 function receive(
   batch: Batch,
   { member, draftLength, draftGap, logprobsStart }: Part,
   firstSlot: number,
   words: Uint32Array,
   roundMs: number | null,
-): void {
+): EmittedRecord | null {
   const { slot, epoch, request, events, tokens } = member;
   member.inFlight.shift();
-  if (isDone(member)) return;
+  if (isDone(member)) return null;
   try {
     const wordsAt = (start: number, count: number) => words.subarray(start, start + count);
     const record = parseRecord(wordsAt((slot - firstSlot) * RECORD_WORDS, RECORD_WORDS));
-    if (record.epoch !== epoch || record.phase === 'noop') return;
+    if (record.epoch !== epoch || record.phase === 'noop') return null;
     if (record.phase !== 'prefill' && !record.nonFinite) batch.policy?.observe({ ...record, draftLength, roundMs });
     member.length = record.length;
     member.hasEnded = record.finish !== null;
@@ -362,8 +368,9 @@ function receive(
       logprobsStart === undefined
         ? null
         : parseLogprobs(wordsAt(logprobsStart / 4, LOGPROBS_BYTES / 4), record, request.topLogprobs);
-    events.onRecord(record, logprobs);
+    return events.onRecord(record, logprobs);
   } catch (error) {
     member.failure = error;
+    return null;
   }
 }

@@ -19,10 +19,13 @@ export type Metrics = {
   /** [i] = rounds that accepted the draft at position i (from 0); as long as the longest draft seen. */
   acceptedPerPosition: number[];
   /** The open window. */
-  window: VerifySums & { batchCount: number };
+  window: ClosedWindow;
   /** Sums of the last closed window that had a verify round; null before there is one. */
   closed: VerifySums | null;
 };
+
+/** A window that has just closed, for the log. */
+export type ClosedWindow = VerifySums & { batchCount: number; tokenCount: number };
 
 export function createMetrics(options: { prefix: string; modelName: string }): Metrics {
   return {
@@ -33,10 +36,18 @@ export function createMetrics(options: { prefix: string; modelName: string }): M
     generationTokens: 0,
     totals: { verifyCount: 0, draftedCount: 0, acceptedCount: 0 },
     acceptedPerPosition: [],
-    window: { verifyCount: 0, draftedCount: 0, acceptedCount: 0, batchCount: 0 },
+    window: emptyWindow(),
     closed: null,
   };
 }
+
+const emptyWindow = (): ClosedWindow => ({
+  verifyCount: 0,
+  draftedCount: 0,
+  acceptedCount: 0,
+  batchCount: 0,
+  tokenCount: 0,
+});
 
 function addVerify(sums: VerifySums, record: RoundRecord): void {
   sums.verifyCount += 1;
@@ -47,11 +58,13 @@ function addVerify(sums: VerifySums, record: RoundRecord): void {
 /**
  * Adds the records (one per running sequence) of one decode round of the engine, in place. A batch counts as one
  * decode batch if any sequence decoded in it, plainly or not: the window is time, the ratios are about drafts.
+ * Returns the window that it closes, if it does.
  */
-export function addBatch(metrics: Metrics, records: readonly RoundRecord[]): void {
+export function addBatch(metrics: Metrics, records: readonly RoundRecord[]): ClosedWindow | null {
   const decoded = records.filter((record) => isCounted(record) && record.phase !== 'prefill');
-  if (decoded.length === 0) return;
+  if (decoded.length === 0) return null;
   for (const record of decoded) {
+    metrics.window.tokenCount += record.committedCount;
     if (record.phase !== 'verify') continue;
     addVerify(metrics.totals, record);
     addVerify(metrics.window, record);
@@ -61,15 +74,11 @@ export function addBatch(metrics: Metrics, records: readonly RoundRecord[]): voi
     }
   }
   metrics.window.batchCount += 1;
-  if (metrics.window.batchCount < WINDOW_BATCHES) return;
-  const { verifyCount, draftedCount, acceptedCount } = metrics.window;
-  if (verifyCount > 0) metrics.closed = { verifyCount, draftedCount, acceptedCount };
-  metrics.window = { verifyCount: 0, draftedCount: 0, acceptedCount: 0, batchCount: 0 };
-}
-
-/** A batch of one sequence. */
-export function addRound(metrics: Metrics, record: RoundRecord): void {
-  addBatch(metrics, [record]);
+  if (metrics.window.batchCount < WINDOW_BATCHES) return null;
+  const closed = metrics.window;
+  if (closed.verifyCount > 0) metrics.closed = closed;
+  metrics.window = emptyWindow();
+  return closed;
 }
 
 /** Counts a request that ended, aborted ones included. */

@@ -6,7 +6,7 @@ import type { FinishReason, GenerateResult, Round, TokenLogprob } from '../types
 import { type Batch, decode } from './batch.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
 import type { TokenIdLogprob } from './logprobs.ts';
-import { addRequest, addRound, type Metrics } from './metrics.ts';
+import { addRequest, type Metrics } from './metrics.ts';
 import { cutRecord, type EmittedRecord } from './record.ts';
 import { addRecord, createRequestCounters, metaInfo, requestStats, roundStats } from './stats.ts';
 import { createStopSearch } from './stop_strings.ts';
@@ -124,7 +124,7 @@ export function createRequest(
     top: entry.top.map((other) => ({ ...other, ...tokenizer.pieceOf(other.token) })),
   });
 
-  const onRecord = (received: EmittedRecord, recordLogprobs: TokenIdLogprob[] | null): void => {
+  const onRecord = (received: EmittedRecord, recordLogprobs: TokenIdLogprob[] | null): EmittedRecord | null => {
     // Upon another device the rounds count on, and the pass over what was emitted before yields one token as a plain one does.
     const record: EmittedRecord =
       received.phase === 'prefill' && roundCount > 0
@@ -137,14 +137,13 @@ export function createRequest(
             'Its weights are damaged, or overflow in 16 bits: load the model files again.',
         ),
       );
-      return;
+      return null;
     }
     const now = performance.now();
     const { pieces, matched } = showTokens(record);
     const emitted = matched === null ? record : cutRecord(record, pieces.length);
     roundCount += 1;
     addRecord(counters, emitted);
-    addRound(metrics, emitted);
     const round: Round = {
       text: pieces.join(''),
       tokens: emitted.tokens,
@@ -160,6 +159,7 @@ export function createRequest(
     control.push(round);
     if (emitted.finish === 'stop') end({ type: 'stop', matched: matched ?? (emitted.tokens.at(-1) as number) });
     if (emitted.finish === 'length') end({ type: 'length', length: counters.completionTokens });
+    return emitted;
   };
 
   return {

@@ -147,6 +147,20 @@ export function roundStats(record: EmittedRecord, roundTimeMs: number): RoundSta
   };
 }
 
+/** The log line of a window of decode batches, in the manner of SGLang. Without a verify round it says nothing of drafts. */
+export function batchLine(
+  window: { verifyCount: number; draftedCount: number; acceptedCount: number; tokenCount: number },
+  { runningCount, waitingCount, elapsedMs }: { runningCount: number; waitingCount: number; elapsedMs: number },
+): string {
+  const { verifyCount, draftedCount, acceptedCount, tokenCount } = window;
+  const drafts =
+    verifyCount === 0
+      ? ''
+      : ` accept len: ${((acceptedCount + verifyCount) / verifyCount).toFixed(2)}, accept rate: ${(acceptedCount / draftedCount).toFixed(2)},`;
+  const throughput = ((tokenCount * 1000) / Math.max(elapsedMs, 1)).toFixed(2);
+  return `Decode batch, #running-req: ${runningCount},${drafts} gen throughput (token/s): ${throughput}, #queue-req: ${waitingCount}`;
+}
+
 /** The log line of a finished request: `Finish: ` and its meta_info as JSON, always one line. */
 export function finishLine(meta: MetaInfo): string {
   // JSON leaves U+2028 and U+2029 alone; some log viewers break lines at them.

@@ -149,6 +149,7 @@ describe('the engine’s own loop', () => {
         onRecord(record) {
           tokens.push(...record.tokens);
           rejectedCount += record.draftCount - record.acceptedCount;
+          return record;
         },
         isCancelled: () => false,
       });

@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import {
   addBatch,
   addRequest,
-  addRound,
   createMetrics,
   gaugeValues,
   type Metrics,
@@ -19,7 +18,7 @@ const create = (over: Partial<Parameters<typeof createMetrics>[0]> = {}): Metric
   createMetrics({ prefix: 'foretoken:', modelName: 'tiny', ...over });
 
 function addAll(metrics: Metrics, records: RoundRecord[]): Metrics {
-  for (const record of records) addRound(metrics, record);
+  for (const record of records) addBatch(metrics, [record]);
   return metrics;
 }
 
@@ -93,8 +92,11 @@ describe('gauges', () => {
 
   it('count a batch once, however many sequences it has', () => {
     const metrics = create();
-    for (let i = 0; i < WINDOW_BATCHES; i += 1) addBatch(metrics, [decode(3, 3), decode(3, 0), prefill(), noop()]);
-    expect(metrics.closed).toEqual({ verifyCount: 80, draftedCount: 240, acceptedCount: 120 });
+    const batch = [decode(3, 3), decode(3, 0), prefill(), noop()];
+    for (let i = 1; i < WINDOW_BATCHES; i += 1) expect(addBatch(metrics, batch)).toBeNull();
+    const closed = { verifyCount: 80, draftedCount: 240, acceptedCount: 120, batchCount: 40, tokenCount: 200 };
+    expect(addBatch(metrics, batch)).toEqual(closed);
+    expect(metrics.closed).toEqual(closed);
     addBatch(metrics, [prefill(), noop()]);
     addBatch(metrics, []);
     expect(metrics.window.batchCount).toBe(0);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { addRound, createMetrics, prometheusText } from '../../../src/speculative/metrics.ts';
+import { addBatch, createMetrics, prometheusText } from '../../../src/speculative/metrics.ts';
 import { RECORD_FIELDS } from '../../../src/speculative/record.ts';
 import {
   addRecord,
@@ -38,7 +38,7 @@ describe('docs/metrics.md', () => {
 
   it('shows the Prometheus text that 23 passes with 34 of 69 drafts accepted give', () => {
     const metrics = createMetrics({ prefix: 'foretoken:', modelName: 'tiny' });
-    for (let i = 0; i < 23; i += 1) addRound(metrics, decode(3, i < 11 ? 2 : 1));
+    for (let i = 0; i < 23; i += 1) addBatch(metrics, [decode(3, i < 11 ? 2 : 1)]);
     const text = prometheusText(metrics);
     expect(text.startsWith(block('text'))).toBe(true);
     const families = [...text.matchAll(/^# TYPE foretoken:(\S+) (\S+)$/gm)];

@@ -1,7 +1,7 @@
 /** Requests of `createRequest` over scripted rounds, and what holds for each of them. */
 import { expect } from 'vitest';
 import { parseGenerateOptions } from '../../../src/options.ts';
-import { createMetrics, type Metrics } from '../../../src/speculative/metrics.ts';
+import { addBatch, createMetrics, type Metrics } from '../../../src/speculative/metrics.ts';
 import { createRequest } from '../../../src/speculative/request.ts';
 import type { GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
 import { tokenizer } from '../model/tokenizers.ts';
@@ -25,6 +25,7 @@ export async function play(script: Script, options: GenerateOptions): Promise<Pl
   const parsed = parseGenerateOptions(options, facts);
   const metrics = createMetrics({ prefix: '', modelName: '' });
   const { batch, recordCount } = scriptedBatch(script);
+  batch.onRound = (records) => addBatch(metrics, records);
   const limit = promptTokens.length + parsed.maxNewTokens;
   const request = createRequest(
     { ...parsed, id: 'r', promptTokens, limit },

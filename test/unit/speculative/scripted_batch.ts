@@ -141,6 +141,7 @@ export function scriptedBatch(script: Script): { batch: Batch; recordCount: () =
     slots: [{ epoch: 0, fed: nothingFed }],
     members: [],
     isRunning: false,
+    onRound: null,
   };
   return { batch: batch as unknown as Batch, recordCount: () => recordCount };
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { RoundRecord } from '../../../src/speculative/record.ts';
 import {
   addRecord,
+  batchLine,
   createRequestCounters,
   finishLine,
   metaInfo,
@@ -159,6 +160,24 @@ describe('roundStats', () => {
       roundTimeMs: 12.5,
     });
     expect(roundStats(prefill(), 3)).toMatchObject({ index: 0, phase: 'prefill', draftLength: 0, tokenCount: 1 });
+  });
+});
+
+describe('batchLine', () => {
+  const window = { verifyCount: 14, draftedCount: 42, acceptedCount: 17, tokenCount: 61 };
+  const now = { runningCount: 3, waitingCount: 2, elapsedMs: 2000 };
+
+  it('tells what ran, how drafts did, how fast, and what waits', () => {
+    expect(batchLine(window, now)).toBe(
+      'Decode batch, #running-req: 3, accept len: 2.21, accept rate: 0.40, gen throughput (token/s): 30.50, #queue-req: 2',
+    );
+  });
+
+  it('says nothing of drafts where there were none', () => {
+    const plain = { verifyCount: 0, draftedCount: 0, acceptedCount: 0, tokenCount: 40 };
+    expect(batchLine(plain, { ...now, elapsedMs: 0 })).toBe(
+      'Decode batch, #running-req: 3, gen throughput (token/s): 40000.00, #queue-req: 2',
+    );
   });
 });
 
