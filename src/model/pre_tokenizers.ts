@@ -11,14 +11,14 @@ export type PreTokenizer = {
   ignoresMerges: boolean;
 };
 
-const split = (pattern: string): Json => ({
+export const split = (pattern: string): Json => ({
   type: 'Split',
   pattern: { Regex: pattern },
   behavior: 'Isolated',
   invert: false,
 });
 
-const gpt2Words = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+export const gpt2Words = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 const contractions = "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]";
 /** GPT-4's, with groups of up to `digits` digits. */
 const gpt4Words = (digits: number) =>
@@ -26,9 +26,10 @@ const gpt4Words = (digits: number) =>
 const upper = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
 const lower = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const before = String.raw`[^\r\n\p{L}\p{N}]?`;
-const gpt4oWords =
-  `${before}${upper}*${lower}+(?:${contractions})?|${before}${upper}+${lower}*(?:${contractions})?` +
-  String.raw`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+/** GPT-4o's, which cuts between small letters and capitals. */
+const casedWords = (contraction: string, digits: number) =>
+  `${before}${upper}*${lower}+${contraction}|${before}${upper}+${lower}*${contraction}` +
+  String.raw`|\p{N}{1,${digits}}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 const plain = (...splits: Json[]): PreTokenizer => ({ normalizer: null, splits, ignoresMerges: false });
 
@@ -41,7 +42,8 @@ const rules: readonly { names: string; rule: PreTokenizer }[] = [
   { names: 'llama-bpe llama3 llama-v3 falcon3', rule: { ...plain(split(gpt4Words(3))), ignoresMerges: true } },
   { names: 'dbrx smaug-bpe', rule: plain(split(gpt4Words(3))) },
   { names: 'qwen2 deepseek-r1-qwen', rule: { ...plain(split(gpt4Words(1))), normalizer: { type: 'NFC' } } },
-  { names: 'gpt-4o', rule: plain(split(gpt4oWords)) },
+  { names: 'gpt-4o', rule: plain(split(casedWords(`(?:${contractions})?`, 3))) },
+  { names: 'tekken', rule: { ...plain(split(casedWords('', 1))), ignoresMerges: true } },
   // Of files that do not say: what llama.cpp does with them.
   {
     names: 'default',

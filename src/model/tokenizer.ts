@@ -1,8 +1,9 @@
-import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { ByteFallbackDecoder, Tokenizer as HubTokenizer, SequenceDecoder } from '@huggingface/tokenizers';
 import { InvalidOptionError, ModelFormatError, UnsupportedModelError } from '../errors.ts';
 import type { TokenizerLike } from '../types.ts';
 import { createTextStream, type TextStream } from './text_stream.ts';
 import { byteFallbackBytes, byteLevelBytes, createPieceReader, type TokenPiece } from './token_pieces.ts';
+import { type AddedToken, takeOverStrips, widenNormalizer, widenPreTokenizer } from './tokenizer_steps.ts';
 
 export type { TextStream } from './text_stream.ts';
 
@@ -40,7 +41,7 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
   };
   const checked = checkTokenizerJson(tokenizerJson, name, fail);
   const config = readTokenizerConfig(tokenizerConfig, fail);
-  const hub = openHubTokenizer(checked.json, config.forHub, name, fail);
+  const hub = openLibrary(checked.json, config.forHub, name, fail);
 
   const { table, specialIds } = checked;
   // The hub library also takes these as special, by their text.
@@ -53,11 +54,11 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     const audible = tokens.filter((id) => !isSilent(id));
     // The library throws on an empty list.
     if (audible.length === 0) return '';
-    return hub.decode(audible, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    return hub.decode(audible, true);
   };
   const decodeAll = (tokens: readonly number[]) => {
     const known = tokens.filter((id) => table[id]);
-    return known.length === 0 ? '' : hub.decode(known, { clean_up_tokenization_spaces: false });
+    return known.length === 0 ? '' : hub.decode(known, false);
   };
   const isByteLevel = hasByteLevelDecoder(checked.json.decoder);
   const bytesOf = (id: number) => byteFallbackBytes(table[id]!) ?? (isByteLevel ? byteLevelBytes(table[id]!) : null);
@@ -66,12 +67,12 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     baseVocabSize: checked.baseVocabSize,
     hasTable: true,
     encode: createEncoder(hub, config, fail),
-    encodeRendered: (text) => encodeIds(hub, text, false).filter((id) => id !== undefined),
+    encodeRendered: (text) => hub.encode(text, false).filter((id) => id !== undefined),
     decode,
-    idOf: (token) => hub.token_to_id(token),
+    idOf: (token) => hub.idOf(token),
     tokenOf: (id) => table[id],
     textOf: (id) => decodeAll([id]),
-    pieceOf: createPieceReader(decodeAll, encodeIds(hub, 'a', false).at(-1), bytesOf),
+    pieceOf: createPieceReader(decodeAll, hub.encode('a', false).at(-1), bytesOf),
     createTextStream: () => createTextStream(decode, isSilent),
   };
 }
@@ -136,16 +137,16 @@ export function wrapTokenizer(tokenizer: TokenizerLike, vocabSize: number): Toke
  * BOS as in the reference implementation: an explicit `add_bos_token` decides, otherwise the post-processor of
  * tokenizer.json. A text that begins with BOS itself (a rendered chat template does) gets no second one.
  */
-function createEncoder(hub: HubTokenizer, config: TokenizerConfig, fail: (fault: string) => never) {
-  const probe = encodeIds(hub, 'a', true);
-  const bare = encodeIds(hub, 'a', false);
+function createEncoder(hub: Library, config: TokenizerConfig, fail: (fault: string) => never) {
+  const probe = hub.encode('a', true);
+  const bare = hub.encode('a', false);
   if (probe.includes(undefined)) fail('its post_processor adds a token that is not in the vocabulary');
   // What the post-processor puts in front of a text. An unknown probe text leaves `bare` empty, and the same holds.
   const lead = probe.length > bare.length && probe[0] !== bare[0] ? probe[0] : undefined;
 
   let bos = lead;
   if (config.bosToken !== null) {
-    const id = hub.token_to_id(config.bosToken);
+    const id = hub.idOf(config.bosToken);
     if (id === undefined && config.addBos)
       fail(`its bos_token ${JSON.stringify(config.bosToken)} is not in the vocabulary`);
     bos = id ?? lead;
@@ -156,8 +157,7 @@ function createEncoder(hub: HubTokenizer, config: TokenizerConfig, fail: (fault:
   const wantsBos = bos !== undefined && (config.addBos ?? leadIsBos);
 
   return (text: string): number[] => {
-    // Characters without a token (no unk_token, no byte fallback) have no id.
-    const ids = encodeIds(hub, text, true).filter((id) => id !== undefined);
+    const ids = hub.encode(text, true).filter((id) => id !== undefined);
     const body = leadIsBos ? ids.slice(1) : ids;
     return wantsBos && body[0] !== bos ? [bos as number, ...body] : body;
   };
@@ -170,17 +170,31 @@ function hasByteLevelDecoder(decoder: unknown): boolean {
   return Array.isArray(decoder.decoders) && decoder.decoders.some(hasByteLevelDecoder);
 }
 
-function encodeIds(hub: HubTokenizer, text: string, addSpecialTokens: boolean): (number | undefined)[] {
-  // The library's types do not say that a token may be unknown.
-  return hub.encode(text, { add_special_tokens: addSpecialTokens }).ids as (number | undefined)[];
-}
+type Library = {
+  /** A character without a token (no unk_token, no byte fallback) has no id. */
+  encode(text: string, addSpecialTokens: boolean): (number | undefined)[];
+  decode(tokens: number[], skipSpecialTokens: boolean): string;
+  idOf(token: string): number | undefined;
+};
 
-function openHubTokenizer(json: Json, config: Json, name: string, fail: (fault: string) => never): HubTokenizer {
+function openLibrary(json: Json, config: Json, name: string, fail: (fault: string) => never): Library {
   try {
-    const hub = new HubTokenizer(json, config);
+    const { added, strip } = takeOverStrips(json.added_tokens as AddedToken[]);
+    const steps = {
+      normalizer: widenNormalizer(json.normalizer),
+      pre_tokenizer: widenPreTokenizer(json.pre_tokenizer),
+    };
+    const hub = new HubTokenizer({ ...json, ...steps, added_tokens: added }, config);
+    keepByteOrderMarks(hub.decoder);
     // Some faults of the file only show when it is used.
     hub.encode('a b', {});
-    return hub;
+    return {
+      // The library's types do not say that a token may be unknown.
+      encode: (text, addSpecialTokens) => hub.encode(strip(text), { add_special_tokens: addSpecialTokens }).ids,
+      decode: (tokens, skipSpecialTokens) =>
+        hub.decode(tokens, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false }),
+      idOf: (token) => hub.token_to_id(token),
+    };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (/^Unknown \w+ type/.test(message)) {
@@ -190,6 +204,12 @@ function openHubTokenizer(json: Json, config: Json, name: string, fail: (fault: 
     }
     return fail(message);
   }
+}
+
+/** Bytes that make U+FEFF are a character like others, also where a run of byte tokens begins with them. */
+function keepByteOrderMarks(decoder: unknown): void {
+  if (decoder instanceof ByteFallbackDecoder) decoder.text_decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  if (decoder instanceof SequenceDecoder) decoder.decoders.forEach(keepByteOrderMarks);
 }
 
 type TokenizerConfig = {
@@ -240,6 +260,11 @@ function checkTokenizerJson(json: unknown, name: string, fail: (fault: string) =
     throw new UnsupportedModelError(
       `${name}: tokenizer model type ${String(JSON.stringify(type)).slice(0, 40)} is not supported, ` +
         'only BPE, Unigram and WordPiece. Use a model with another tokenizer.',
+    );
+  }
+  if (type === 'Unigram' && model.byte_fallback === true) {
+    throw new UnsupportedModelError(
+      `${name}: a Unigram tokenizer with byte_fallback is not supported. Use a model with another tokenizer.`,
     );
   }
   const ids = readVocab(model.vocab, type, fail);

@@ -370,9 +370,9 @@ describe('malformed models', () => {
     ],
     [
       'an unknown way to cut words',
-      converted('llama', { 'tokenizer.ggml.pre': ['string', 'tekken'] }),
+      converted('llama', { 'tokenizer.ggml.pre': ['string', 'chameleon'] }),
       UnsupportedModelError,
-      /tokenizer\.ggml\.pre "tekken" is not supported, only gpt-2, phi-2/,
+      /tokenizer\.ggml\.pre "chameleon" is not supported, only gpt-2, phi-2/,
     ],
     [
       'no tokens',

@@ -200,6 +200,7 @@ describe('byte-level BPE cuts words as its name says', () => {
     ['dbrx', gpt4],
     ['qwen2', qwen],
     ['gpt-4o', gpt4o],
+    ['tekken', qwen],
     ['default', standard],
   ])('%s', (pre, words) => {
     expect(wordsOf(pre, text)).toEqual(words);

@@ -8,6 +8,7 @@ import {
   decodeByBytes,
   expectExactStream,
   type Json,
+  llama2Style,
   stories,
   storiesConfig,
   streamed,
@@ -31,6 +32,13 @@ describe('encode and decode', () => {
     'a\u0000b\uFEFF\r\n\t',
   ])('%j survives', (text) => {
     expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+  });
+
+  test('a byte order mark spelled in bytes survives', () => {
+    const llama = llama2Style();
+    const ids = llama.encode('a\uFEFFb');
+    expect(ids).toContain(llama.idOf('<0xEF>'));
+    expect(llama.decode(ids)).toBe('a\uFEFFb');
   });
 
   test('spaces are never "cleaned up"', () => {
@@ -276,9 +284,14 @@ describe('malformed tokenizer.json', () => {
     edit(({ model }) => Object.assign(model, { type: 'WordLevel' })),
     edit((json) => Object.assign(json, { normalizer: { type: 'Magic' } })),
     edit((json) => Object.assign(json, { decoder: { type: 'Magic' } })),
+    edit((json) =>
+      Object.assign(json, { model: { type: 'Unigram', vocab: [['a', 0]], unk_id: 0, byte_fallback: true } }),
+    ),
   ])('unsupported parts', (json) => {
     expect(() => createTokenizer(json, null, 'x/tokenizer.json')).toThrow(UnsupportedModelError);
-    expect(() => createTokenizer(json, null, 'x/tokenizer.json')).toThrow(/^x\/tokenizer\.json: .*(WordLevel|Magic)/);
+    expect(() => createTokenizer(json, null, 'x/tokenizer.json')).toThrow(
+      /^x\/tokenizer\.json: .*(WordLevel|Magic|Unigram)/,
+    );
   });
 
   test('absent optional parts, names special in JavaScript, and odd configs are fine', () => {
