@@ -6,8 +6,10 @@
  * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
  * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
  * random weights of these models' shapes. Both take `--samples 5` and only print.
+ * `npm run bench -- --baselines [--tokens 64 --repeats 3]`: beside transformers.js and wllama, see baselines.mjs.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +17,7 @@ import { parseArgs } from 'node:util';
 import { chromium } from '@playwright/test';
 import { createServer } from 'vite';
 import { chooseAdapter, ensureBrowser, launchOptions } from '../browser.mjs';
+import { baselineServer, baselineVersions, prepareBaselines, runBaselines } from './baselines.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const results = fileURLToPath(new URL('./results', import.meta.url));
@@ -26,12 +29,14 @@ const { values } = parseArgs({
     kernels: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     shapes: { type: 'string' },
+    baselines: { type: 'boolean', default: false },
     dtype: { type: 'string', default: 'q4' },
     layers: { type: 'string' },
     samples: { type: 'string', default: '5' },
   },
 });
 
+if (values.baselines) prepareBaselines();
 const browserFound = await ensureBrowser();
 const { kind, line } = await chooseAdapter(browserFound);
 console.log(`Adapter: ${line} (${kind}), in ${browserFound.label}`);
@@ -40,15 +45,17 @@ const server = await createServer({
   configFile: join(root, 'vite.config.ts'),
   logLevel: 'error',
   server: { port: 0, open: false, hmr: false },
+  plugins: values.baselines ? [baselineServer()] : [],
 });
 const browser = await chromium.launch(launchOptions(browserFound, kind));
 try {
   await server.listen();
-  const page = await browser.newPage();
-  page.on('pageerror', (error) => console.error(`On the page: ${error.message}`));
   const url = server.resolvedUrls?.local[0];
   if (url === undefined) throw new Error('Expected Vite to listen on localhost, got no address.');
-  if (values.kernels || values.shapes !== undefined) await printFigures(page, url);
+  const page = await browser.newPage();
+  page.on('pageerror', (error) => console.error(`On the page: ${error.message}`));
+  if (values.baselines) await compareWithBaselines(url);
+  else if (values.kernels || values.shapes !== undefined) await printFigures(page, url);
   else await runPageBench(page, url);
 } finally {
   await browser.close();
@@ -96,20 +103,55 @@ async function runPageBench(/** @type {import('@playwright/test').Page} */ page,
   const { benchMarkdown } = await server.ssrLoadModule('/bench_report.ts');
   const markdown = benchMarkdown(report);
   console.log(`\n${markdown}`);
-  if (report.tokensEqual) {
-    const { vendor, architecture, device } = report.adapter;
-    const slug =
-      `${vendor} ${architecture} ${device}`
-        .toLowerCase()
-        .match(/[a-z0-9]+/g)
-        ?.join('-') ?? 'unnamed';
-    mkdirSync(results, { recursive: true });
-    writeFileSync(join(results, `${slug}.json`), `${JSON.stringify(report, null, 2)}\n`);
-    writeFileSync(join(results, `${slug}.md`), markdown);
-    console.log(`Written: test/bench/results/${slug}.json and ${slug}.md`);
-  } else {
-    process.exitCode = 1;
-  }
+  if (report.tokensEqual) keep(report, markdown, '');
+  else process.exitCode = 1;
+}
+
+/** Times foretoken and the programs beside it, prints their table and keeps it. */
+async function compareWithBaselines(/** @type {string} */ url) {
+  const { benchPrompts } = await server.ssrLoadModule('/bench.ts');
+  const { askedOf, baselinesMarkdown, rowsOf } = await server.ssrLoadModule(
+    join(root, 'test/bench/baselines_report.ts'),
+  );
+  const options = { prompts: benchPrompts, maxNewTokens: Number(values.tokens), repeatCount: Number(values.repeats) };
+  const before = loadavg()[0];
+  const cores = cpus().length;
+  const { names, problems, samples, facts, userAgent } = await runBaselines(browser, url, {
+    ...options,
+    threads: cores,
+  });
+  const rows = rowsOf(names, samples, problems);
+  const report = {
+    date: new Date().toISOString(),
+    userAgent,
+    adapter: /** @type {{ adapter: import('foretoken').AdapterInfo }} */ (facts.foretoken).adapter,
+    cores,
+    loadAverages: [before, loadavg()[0]],
+    versions: baselineVersions(),
+    ...options,
+    rows,
+    asked: askedOf(rows),
+    facts,
+    samples,
+  };
+  const markdown = baselinesMarkdown(report);
+  console.log(`\n${markdown}`);
+  keep(report, markdown, '-baselines');
+}
+
+/** Writes a report and its table, named after the adapter. */
+function keep(
+  /** @type {{ adapter: import('foretoken').AdapterInfo }} */ report,
+  /** @type {string} */ markdown,
+  /** @type {string} */ suffix,
+) {
+  const { vendor, architecture, device } = report.adapter;
+  const words = `${vendor} ${architecture} ${device}`.toLowerCase().match(/[a-z0-9]+/g);
+  const slug = `${words?.join('-') ?? 'unnamed'}${suffix}`;
+  mkdirSync(results, { recursive: true });
+  writeFileSync(join(results, `${slug}.json`), `${JSON.stringify(report, null, 2)}\n`);
+  writeFileSync(join(results, `${slug}.md`), markdown);
+  console.log(`Written: test/bench/results/${slug}.json and ${slug}.md`);
 }
 
 /** Waits for a selector, without a time limit of its own; throws what the page says when that is an error instead. */
