@@ -81,8 +81,11 @@ async function openTransformers(options: Extract<ContestantOptions, { program: '
     }
     end() {}
   }
+  const cacheLocation = await locationOfCache(model, tokenizer('a'));
+  const wanted = options.device === 'webgpu' ? 'gpu-buffer' : 'cpu';
+  if (cacheLocation !== wanted) throw new Error(`its keys and values are in ${cacheLocation}, expected ${wanted}`);
   return {
-    facts: { version: env.version },
+    facts: { version: env.version, cacheLocation },
     async generate(prompt, maxNewTokens) {
       const inputs = tokenizer(prompt);
       const streamer = new Times();
@@ -97,19 +100,41 @@ async function openTransformers(options: Extract<ContestantOptions, { program: '
   };
 }
 
+/** Where transformers.js keeps keys and values between tokens. */
+// biome-ignore lint/suspicious/noExplicitAny: its types are not installed with this repository
+async function locationOfCache(model: any, inputs: object): Promise<string> {
+  const { past_key_values: cache } = await model.generate({
+    ...inputs,
+    max_new_tokens: 2,
+    return_dict_in_generate: true,
+  });
+  const [first] = Object.values(cache) as { location: string }[];
+  const location = first?.location ?? 'no cache';
+  await cache.dispose();
+  return location;
+}
+
 async function openWllama(options: Extract<ContestantOptions, { program: 'wllama' }>): Promise<Opened> {
-  const { Wllama, LoggerWithoutDebug } = await load(`${packages}@wllama/wllama/esm/index.js`);
+  const { Wllama } = await load(`${packages}@wllama/wllama/esm/index.js`);
+  const lines: string[] = [];
+  const log = (...words: unknown[]) => lines.push(words.join(' '));
   const wllama = new Wllama(
     { default: `${location.origin}${packages}@wllama/wllama/esm/wasm/wllama.wasm` },
-    { suppressNativeLog: true, logger: LoggerWithoutDebug },
+    { logger: { debug: log, log, warn: log, error: log } },
   );
   await wllama.loadModel([new Blob([await targetAsGguf()])], {
     n_ctx: 1024,
     n_threads: options.threads,
     n_gpu_layers: options.device === 'webgpu' ? 99 : 0,
+    log_level: 2, // where the weights are is information
   });
+  // It goes on without saying so.
+  const isOnGpu = lines.some((line) => /WebGPU.* model buffer size/.test(line));
+  if (isOnGpu !== (options.device === 'webgpu')) {
+    throw new Error(`it put the weights on the ${isOnGpu ? 'GPU' : 'CPU: no WebGPU device that it can use'}`);
+  }
   return {
-    facts: { libllama: Wllama.getLibllamaVersion(), threads: wllama.getNumThreads(), webgpu: wllama.isSupportWebGPU() },
+    facts: { libllama: Wllama.getLibllamaVersion(), threads: wllama.getNumThreads() },
     async generate(prompt, maxNewTokens) {
       const timesMs: number[] = [];
       let text = '';

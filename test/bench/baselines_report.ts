@@ -29,6 +29,7 @@ export type BaselineReport = {
   repeatCount: number;
   rows: BaselineRow[];
   asked: Asked[];
+  samples: BaselineSample[];
 };
 
 /** A ratio that the project has set itself, and the row that it is measured against. */

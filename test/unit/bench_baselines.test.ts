@@ -56,6 +56,7 @@ test('the table shows no time without an equal text, and what was not reached', 
     repeatCount: 3,
     rows,
     asked: askedOf(rows),
+    samples,
   });
   expect(markdown).toContain(`| ${plain} | 1.8 | 14.3 % | 10.0× | equal |`);
   expect(markdown).toContain(String.raw`| ${refused} | – | – | – | no time: another text \| than ours |`);

@@ -5,12 +5,14 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import type { BenchReport } from '../../demo/bench.ts';
+import { askedOf, type BaselineReport, baselinesMarkdown, rowsOf } from '../bench/baselines_report.ts';
 import { commandsOf, readSections } from '../consumers/doc_projects.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const pages = ['README.md', 'CHANGELOG.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
 const readme = readSections(read('README.md'));
+const reportNames = readdirSync(join(root, 'test/bench/results')).filter((name) => name.endsWith('.json'));
 const scripts = Object.keys(JSON.parse(read('package.json')).scripts);
 
 /** The text of a section of README.md. */
@@ -60,7 +62,7 @@ describe('README.md', () => {
   });
 
   it('its figures are those of the bench reports, and each report is among them', () => {
-    const names = readdirSync(join(root, 'test/bench/results')).filter((name) => name.endsWith('.json'));
+    const names = reportNames.filter((name) => !name.endsWith('-baselines.json'));
     const expected = names.map((name) => {
       const report: BenchReport = JSON.parse(read(`test/bench/results/${name}`));
       const { costs, rows, bestDraftLength } = report;
@@ -90,6 +92,36 @@ describe('README.md', () => {
     }
   });
 });
+
+describe('the programs beside it', () => {
+  const names = reportNames.filter((name) => name.endsWith('-baselines.json'));
+
+  it.each(names)('README.md has the figures of %s, and what was asked of them', (name) => {
+    const report: BaselineReport = JSON.parse(read(`test/bench/results/${name}`));
+    const said = section('Beside other programs');
+    expect(said).toContain(`](test/bench/results/${name.replace('.json', '.md')})`);
+    const rows = report.rows.map(({ name, tokensPerSecond, ours }) => [
+      name,
+      tokensPerSecond?.toFixed(1) ?? '–',
+      ours === null ? '–' : `${ours.toPrecision(3)}×`,
+    ]);
+    expect(tableIn(said)).toEqual(rows);
+    // The table that is kept is that of the figures that are kept.
+    expect(baselinesMarkdown(report)).toBe(read(`test/bench/results/${name.replace('.json', '.md')}`));
+    expect(report.asked).toEqual(
+      askedOf(
+        rowsOf(
+          report.rows.map((row) => row.name),
+          report.samples,
+          problemsOf(report),
+        ),
+      ),
+    );
+  });
+});
+
+const problemsOf = ({ rows }: BaselineReport) =>
+  Object.fromEntries(rows.flatMap(({ name, problem }) => (problem === null ? [] : [[name, problem]])));
 
 describe('links and commands in the documents', () => {
   const anchorsOf = (markdown: string) =>
