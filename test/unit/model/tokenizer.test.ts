@@ -41,6 +41,32 @@ describe('encode and decode', () => {
     expect(llama.decode(ids)).toBe('a\uFEFFb');
   });
 
+  test.each([
+    [true, ['a', 'Ġ', 'Â½', '1', '2', 'Â½', 'Ġ', 'Â', '²', 'b']],
+    [false, ['a', 'Ġ', 'Â½', '12', 'Â½', 'Ġ', 'Â', '²', 'b']],
+  ])('Digits cut at every Unicode number, individually: %j', (individually, expected) => {
+    const tokens = ['a', 'b', 'Ġ', 'Â', '½', '²', '1', '2', 'ĠÂ', 'Â½', '12', '²b'];
+    const json = {
+      model: {
+        type: 'BPE',
+        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+        merges: ['Ġ Â', 'Â ½', '1 2', '² b'],
+      },
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [
+          { type: 'Digits', individual_digits: individually },
+          { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+        ],
+      },
+      decoder: { type: 'ByteLevel' },
+    };
+    const digits = createTokenizer(json, null, 'x');
+    const ids = digits.encode('a ½12½ ²b');
+    expect(ids.map((id) => digits.tokenOf(id))).toEqual(expected);
+    expect(digits.decode(ids)).toBe('a ½12½ ²b');
+  });
+
   test('spaces are never "cleaned up"', () => {
     const tidy = createTokenizer(stories(), { ...storiesConfig(), clean_up_tokenization_spaces: true }, 'x');
     expect(tidy.decode(tidy.encode("I do n't know , you 're right ."))).toBe("I do n't know , you 're right .");
