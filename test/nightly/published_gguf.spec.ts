@@ -1,0 +1,188 @@
+/**
+ * Two published GGUF files that nobody here made, against transformers on the same files
+ * (test/reference/tools/make_published_gguf.py): token ids, greedy tokens, margins, chats, speculation.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkPair } from '../../src/check_model.ts';
+import { UnsupportedModelError } from '../../src/errors.ts';
+import { openGpu } from '../../src/gpu/device.ts';
+import { fileSource } from '../../src/model/file_source.ts';
+import { openModel } from '../../src/model/load.ts';
+import type { OpenedModel } from '../../src/model/opened_model.ts';
+import { type ModelSource, urlSource } from '../../src/model/source.ts';
+import { parseEngineOptions } from '../../src/options.ts';
+import type { Engine } from '../../src/types.ts';
+import { openEngine } from '../gpu/engine_bench.ts';
+import gemma3 from '../reference/data/published_gguf/gemma3.json';
+import smollm2 from '../reference/data/published_gguf/smollm2.json';
+import { withFirstLayers } from '../reference/shallow_gguf.ts';
+import { howToFetch, modelsFolder, publishedModels } from './published_models.mjs';
+
+type Published = keyof typeof publishedModels;
+/** `margins`: of each token over the second, in logits, in float32. */
+type Message = { role: 'system' | 'user' | 'assistant'; content: string };
+type Continuation = { ids: number[]; tokens: number[]; margins: number[]; text: string };
+
+type Expected = {
+  texts: { text: string; ids: number[] }[];
+  prompts: (Continuation & { prompt: string })[];
+  long: (Continuation & { prompt: string }) | null;
+  chats: (Continuation & { messages: Message[]; rendered: string })[];
+};
+
+const page = globalThis.location?.href ?? 'http://localhost/';
+const urlOf = (name: Published) => `/${modelsFolder}/${publishedModels[name].file}`;
+
+async function published(name: Published): Promise<ModelSource> {
+  const response = await fetch(urlOf(name), { headers: { range: 'bytes=0-3' } });
+  const start = new TextDecoder().decode((await response.arrayBuffer()).slice(0, 4));
+  if (start !== 'GGUF') throw new Error(`Expected the file ${urlOf(name).slice(1)}, got none. ${howToFetch}`);
+  return urlSource(urlOf(name), page);
+}
+
+/**
+ * Where a margin is smaller, another token may win. Ours differ from the reference's because weights of Q4_1, Q5_0, Q4_K
+ * and Q6_K are rounded to 8 bits and keys and values to 16.
+ */
+const nearTie = 0.25;
+/** Half of our margins are closer to the reference's than this. A wrong rotation, norm or block type moves them by more than 1. */
+const usualDifference = 0.15;
+const draftLayers = 20;
+
+const cases = [
+  { name: 'smollm2', expected: smollm2 as unknown as Expected, parameterCount: 134_515_008, contextLength: 256 },
+  { name: 'gemma3', expected: gemma3 as unknown as Expected, parameterCount: 268_098_176, contextLength: 640 },
+] as const;
+
+describe.each(cases)('$name', ({ name, expected, parameterCount, contextLength }) => {
+  let source: ModelSource;
+  let model: OpenedModel;
+  let engine: Engine;
+  beforeAll(async () => {
+    source = await published(name);
+    model = await openModel(source, 'target');
+    const options = { contextLength, maxRunningRequests: 1 };
+    // SmolLM2 drafts with its own first layers, Gemma looks its drafts up.
+    if (name === 'smollm2') {
+      const file = new Uint8Array(await (await fetch(urlOf(name))).arrayBuffer());
+      const draft = fileSource(new File([withFirstLayers(file, draftLayers)], 'shallow.gguf'));
+      engine = await openEngine(source, draft, { ...options, draft: 'shallow.gguf' }, await openGpu());
+    } else {
+      engine = await openEngine(source, null, { ...options, draft: { method: 'ngram' } }, await openGpu());
+    }
+    console.log(
+      `${name}: loaded in ${Math.round(engine.info.loadTimeMs)} ms, ${engine.info.gpuBytes} bytes on the GPU`,
+    );
+  });
+  afterAll(() => engine?.dispose());
+
+  const decodePlainly = async (ids: readonly number[], maxNewTokens: number) => {
+    const options = { maxNewTokens, draftLength: 0, ignoreEos: true, logprobs: true, topLogprobs: 2 };
+    const { tokens, logprobs } = await engine.generate(ids, options).result;
+    expect(tokens.length).toBe(maxNewTokens);
+    const margins = logprobs!.map(({ top: [first, second] }) => first!.logprob - second!.logprob);
+    return { tokens, margins };
+  };
+  type Decoded = Awaited<ReturnType<typeof decodePlainly>>;
+  const decoded = new Map<Continuation, Decoded>();
+  /** Our own greedy tokens for a prompt, decoded once. */
+  const plainOf = async (continuation: Continuation): Promise<Decoded> => {
+    const known = decoded.get(continuation);
+    if (known !== undefined) return known;
+    const result = await decodePlainly(continuation.ids, continuation.tokens.length);
+    decoded.set(continuation, result);
+    return result;
+  };
+
+  /** Goes along the reference's tokens. Where another one won, which must be a near tie, it goes on from theirs. */
+  const expectNear = async (continuations: readonly Continuation[]) => {
+    const differences: number[] = [];
+    const lost: number[] = [];
+    for (const continuation of continuations) {
+      const { ids, tokens, margins } = continuation;
+      let ours = await plainOf(continuation);
+      for (let at = 0, begin = 0; at < tokens.length; at++) {
+        const margin = margins[at] as number;
+        if (ours.tokens[at - begin] === tokens[at]) {
+          differences.push(Math.abs((ours.margins[at - begin] as number) - margin));
+          continue;
+        }
+        lost.push(margin);
+        begin = at + 1;
+        if (begin < tokens.length)
+          ours = await decodePlainly([...ids, ...tokens.slice(0, begin)], tokens.length - begin);
+      }
+    }
+    const sorted = differences.toSorted((a, b) => a - b);
+    const [middle, most] = [sorted[sorted.length >> 1] as number, sorted.at(-1) as number];
+    console.log(
+      `${name}: ${differences.length} tokens as in the reference, ${lost.length} others (margins there ${lost.join(', ')}); ` +
+        `margins differ by ${middle.toFixed(3)} (median), ${most.toFixed(3)} (most)`,
+    );
+    for (const margin of lost) expect(margin).toBeLessThan(nearTie);
+    expect(middle).toBeLessThan(usualDifference);
+    expect(lost.length).toBeLessThan(0.1 * differences.length);
+  };
+
+  it('ids and texts of the reference tokenizer', () => {
+    const { tokenizer } = model;
+    for (const { text, ids } of expected.texts) {
+      expect({ text, ids: tokenizer.encodeRendered(text) }).toEqual({ text, ids });
+      expect(tokenizer.decode(ids)).toBe(text);
+    }
+    for (const { prompt, ids, tokens, text } of expected.prompts) {
+      expect({ prompt, ids: tokenizer.encode(prompt) }).toEqual({ prompt, ids });
+      expect(tokenizer.decode(tokens)).toBe(text);
+    }
+  });
+
+  it('checkModel foretells what loading takes', async () => {
+    const { dtype, ...limits } = parseEngineOptions({ target: 'a file', contextLength, maxRunningRequests: 1 });
+    const adapter = (await navigator.gpu.requestAdapter()) as GPUAdapter;
+    const check = await checkPair(adapter, source, null, { ...limits, dtype });
+    expect(check).toMatchObject({ fits: true, problems: [], downloadBytes: publishedModels[name].sizeBytes });
+    expect(check.target).toMatchObject({ parameterCount, hasChatTemplate: expected.chats.length > 0 });
+    expect(check.gpuBytes.weights).toBe(engine.info.target.weightBytes);
+    expect(engine.info.target.parameterCount).toBe(parameterCount);
+  });
+
+  it('20 prompts: the likeliest token; 5 of them: 32 greedy tokens', () => expectNear(expected.prompts));
+
+  it('speculation changes no token', async () => {
+    let [draftedCount, acceptedCount] = [0, 0];
+    for (const index of name === 'smollm2' ? [0, 2] : [1, 3]) {
+      const continuation = expected.prompts[index] as Continuation;
+      const { tokens } = await plainOf(continuation);
+      const options = { maxNewTokens: tokens.length, ignoreEos: true, draftLength: 3 };
+      const speculative = await engine.generate(continuation.ids, options).result;
+      expect(speculative.tokens).toEqual(tokens);
+      draftedCount += speculative.stats.draftedCount;
+      acceptedCount += speculative.stats.acceptedCount;
+    }
+    console.log(`${name}: ${acceptedCount} of ${draftedCount} drafts accepted`);
+    expect(acceptedCount).toBeGreaterThan(5);
+    expect(acceptedCount).toBeLessThan(draftedCount);
+  });
+
+  it('a chat: rendered and tokenised as in the reference, ended by the end of the turn', async () => {
+    if (expected.chats.length === 0) {
+      const messages = [{ role: 'user', content: 'Hello' } as const];
+      await expect(engine.chat.completions.create({ messages })).rejects.toThrow(UnsupportedModelError);
+      return;
+    }
+    for (const { messages, ids } of expected.chats) {
+      expect((await engine.chat.applyTemplate(messages)).tokens).toEqual(ids);
+    }
+    const firm = expected.chats.filter(({ margins }) => Math.min(...margins) > nearTie);
+    expect(firm.length).toBeGreaterThan(0);
+    for (const { messages, ids, tokens, text } of firm) {
+      const reply = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 48 });
+      expect(reply.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: text } });
+      expect(reply.usage).toMatchObject({ prompt_tokens: ids.length, completion_tokens: tokens.length });
+    }
+  });
+
+  if (expected.long !== null) {
+    it('a prompt beyond the sliding window', () => expectNear([expected.long as Continuation]));
+  }
+});
