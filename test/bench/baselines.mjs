@@ -221,7 +221,8 @@ function within(promise, limitMs) {
 }
 
 const firstLine = (/** @type {unknown} */ error) =>
-  (error instanceof Error ? error.message : String(error)).replace(/^(page\.evaluate: |Error: )+/, '').split('\n')[0] ?? '';
+  (error instanceof Error ? error.message : String(error)).replace(/^(page\.evaluate: |Error: )+/, '').split('\n')[0] ??
+  '';
 
 /** @param {string} prompt @param {string} expected @param {string} got */
 function differenceOf(prompt, expected, got) {
