@@ -1,5 +1,5 @@
 // embed.wgsl: gather the embedding rows of a pass's tokens, times a factor (1 in most models).
-// In:  rows Rows; weight (V, D) packed, and its scales (lib/packed.wgsl)
+// In:  rows Rows; weight packed, and its scales (lib/packed.wgsl): rows firstToken.. of the embedding (V, D)
 // Out: output (T, D) f32
 // Dispatch: (ceil(words / 64), T) workgroups of 64, a lane per packed word. Overrides: FORMAT (0: f16, 1: q8, 2: q4).
 //   Needs: nothing optional.
@@ -13,6 +13,8 @@ struct Params {
   segments: u32,
   segmentWords: u32,
   scale: f32,
+  firstToken: u32,
+  tokenCount: u32,  // rows of this part; the tokens of other parts are left to these
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,7 +34,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   }
   // A draft whose logits were not finite proposes NO_TOKEN; any row will do, the target rejects it.
   let token = min(rows.row[t].token, params.vocabSize - 1u);
-  let index = packed_word(token, word, params.segments, params.segmentWords);
+  if (token < params.firstToken || token - params.firstToken >= params.tokenCount) {
+    return;
+  }
+  let index = packed_word(token - params.firstToken, word, params.segments, params.segmentWords);
   let packed = weight[index];
   let scale = word_scale(index);
   for (var v = 0u; v < word_vectors() && first + v < vectors; v += 1u) {

@@ -19,6 +19,8 @@ struct Params {
   addOutput: u32,     // 1: residual, adds to what is there
   activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
   outputRows: u32,    // 1: the input holds the rows that get logits, and no others
+  outputStride: u32,  // from one row of the output to the next
+  firstOutput: u32,   // where in a row of the output this weight's products begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -52,8 +54,9 @@ fn product(sum: f32, n: u32) -> f32 {
 fn store(m: u32, n: u32, sum: f32) {
   if (n < params.outputSize) {
     var total = product(sum, n);
-    if (params.addOutput == 1u) { total = output[m * params.outputSize + n] + total; }
-    output[m * params.outputSize + n] = total;
+    let index = m * params.outputStride + params.firstOutput + n;
+    if (params.addOutput == 1u) { total = output[index] + total; }
+    output[index] = total;
   }
 }
 

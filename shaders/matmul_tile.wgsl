@@ -16,7 +16,9 @@ struct Params {
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
   activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
-  outputRows: u32,    // not read: only matmul_rows.wgsl makes logits
+  outputRows: u32,    // not read, nor what follows: only matmul_rows.wgsl makes logits
+  outputStride: u32,
+  firstOutput: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

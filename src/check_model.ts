@@ -3,7 +3,7 @@ import type { CheckedModel, DeviceLimits, GpuMemory, ModelCheck, ModelProblem } 
 import { checkStopTokens, commonFormat, contextLengthOf, createParts, longestContext } from './engine_parts.ts';
 import { DeviceLimitError, isForetokenError } from './errors.ts';
 import { type CountingGpu, createCountingGpu } from './gpu/counting.ts';
-import { adapterInfo, checkBindingSize } from './gpu/device.ts';
+import { adapterInfo, bindingLimit, checkBindingSize } from './gpu/device.ts';
 import type { WeightFormat } from './kernels/packed.ts';
 import { allOrAbort } from './model/abort.ts';
 import { openModel, type Role } from './model/load.ts';
@@ -75,7 +75,8 @@ export async function checkPair(
   holds(() => checkStopTokens(target.model));
 
   const gpu = createCountingGpu();
-  const { gpuBytes, format } = await countMemory(gpu, models, contextLength, options);
+  const partBytes = adapter instanceof Error ? Infinity : bindingLimit(adapter.limits);
+  const { gpuBytes, format } = await countMemory(gpu, models, contextLength, { ...options, partBytes });
   const largest = Math.max(...gpu.made.map(({ sizeBytes }) => sizeBytes));
   if (!(adapter instanceof Error)) {
     const largestFirst = gpu.made.toSorted((a, b) => b.sizeBytes - a.sizeBytes);
@@ -135,7 +136,7 @@ async function countMemory(
   gpu: CountingGpu,
   models: readonly OpenedModel[],
   contextLength: number,
-  { dtype, ...options }: CheckOptions,
+  { dtype, partBytes, ...options }: CheckOptions & { partBytes: number },
 ): Promise<{ gpuBytes: GpuMemory; format: EngineInfo['dtype'] }> {
   const weights: Weights[] = models.map((model, i) =>
     allocateWeights(
@@ -143,6 +144,7 @@ async function countMemory(
       `the ${i === 0 ? 'target' : 'draft'} ${model.url}:`,
       model.config,
       weightFormats(model, dtype),
+      partBytes,
     ),
   );
   const parts = await createParts(gpu, models, weights, { ...options, contextLength, paddedRows: false });

@@ -84,7 +84,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
     files.map((model, i) => (signal: AbortSignal) => {
       const role: Role = i === 0 ? 'target' : 'draft';
       const rows = readWeights(model, role, { signal, ...(options.onProgress && { onProgress: options.onProgress }) });
-      return uploadWeights(gpu, role, model, rows, weightFormats(model, options.dtype), signal);
+      return uploadWeights(gpu, role, model, rows, weightFormats(model, options.dtype), { signal });
     }),
   );
   options.signal?.throwIfAborted();

@@ -116,6 +116,14 @@ export function closeGpu(gpu: Gpu): void {
   gpu.device.destroy();
 }
 
+/** Most bytes that a kernel can bind as one buffer. */
+export function bindingLimit({
+  maxBufferSize,
+  maxStorageBufferBindingSize,
+}: Pick<GPUSupportedLimits, 'maxBufferSize' | 'maxStorageBufferBindingSize'>): number {
+  return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+}
+
 /** @throws DeviceLimitError naming the need, the limit and what to do, if `sizeBytes` cannot be bound as one buffer. */
 export function checkBindingSize(
   {
@@ -125,7 +133,7 @@ export function checkBindingSize(
   label: string,
   sizeBytes: number,
 ): void {
-  const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  const limit = bindingLimit({ maxBufferSize, maxStorageBufferBindingSize });
   if (sizeBytes <= limit) return;
   throw new DeviceLimitError(
     `Expected ${label} to fit in one buffer binding, it needs ${sizeBytes} bytes and this device allows ${limit}. ` +

@@ -24,18 +24,21 @@ export const embed: Kernel = {
     { name: 'segments', type: 'u32' },
     { name: 'segmentWords', type: 'u32' },
     { name: 'scale', type: 'f32' },
+    { name: 'firstToken', type: 'u32' },
+    { name: 'tokenCount', type: 'u32' },
   ],
 };
 
-/** output (T, D) = scale · weight (V, D)[row.token] */
+/** output (T, D) = scale · embedding (V, D)[row.token], for the tokens from `firstToken` on that `weight` has rows of */
 export async function embedStep(
   gpu: Gpu,
   { rows, weight, output }: { rows: GPUBuffer; weight: PackedMatrix; output: GPUBuffer },
-  { scale }: { scale: number },
+  { scale, firstToken, vocabSize }: { scale: number; firstToken: number; vocabSize: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, embed, { FORMAT: formatCodes[weight.format] });
   const { inputSize, outputSize, segments, segmentWords } = weight;
-  const params = createParams(gpu, 'embed params', [inputSize, outputSize, segments, segmentWords, { f32: scale }]);
+  const fields = [inputSize, vocabSize, segments, segmentWords, { f32: scale }, firstToken, outputSize];
+  const params = createParams(gpu, 'embed params', fields);
   const words = Math.ceil(inputSize / (8 << formatCodes[weight.format]));
   const groups = Math.ceil(words / 64);
   return {

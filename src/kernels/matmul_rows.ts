@@ -30,6 +30,8 @@ export const matmulRows: Kernel = {
     { name: 'addOutput', type: 'u32' },
     { name: 'activation', type: 'u32' },
     { name: 'outputRows', type: 'u32' },
+    { name: 'outputStride', type: 'u32' },
+    { name: 'firstOutput', type: 'u32' },
   ],
 };
 
@@ -47,6 +49,8 @@ export type MatmulOptions = {
   addOutput: boolean;
   /** The input holds the rows that get logits, and no others. */
   outputRowsOnly?: boolean;
+  /** The weight is a part of the matrix: its products begin at `first` in rows of `stride`. */
+  part?: { first: number; stride: number };
   /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
   activation?: Activation | null;
 };
@@ -58,10 +62,11 @@ const activations = { none: 0, silu: 1, gelu_tanh: 2 } as const;
 export function matmulParams(
   gpu: Gpu,
   { outputSize, inputSize, segments, segmentWords }: PackedMatrix,
-  { hasBias, addOutput, activation, outputRowsOnly = false }: MatmulOptions,
+  { hasBias, addOutput, activation, outputRowsOnly = false, part }: MatmulOptions,
 ): GPUBuffer {
   const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none'], Number(outputRowsOnly)];
-  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags]);
+  const place = [part?.stride ?? outputSize, part?.first ?? 0];
+  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags, ...place]);
 }
 
 /**

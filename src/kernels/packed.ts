@@ -24,6 +24,23 @@ export type PackedMatrix = {
   segmentWords: number;
 };
 
+/** A matrix that one binding need not hold: parts of its rows, in order. `firstRow` is that of the part. */
+export type SplitMatrix = readonly { firstRow: number; matrix: PackedMatrix }[];
+
+/** Rows of each part of a matrix (N, K) whose parts take at most `partBytes`. At least one group of rows, as they are packed. */
+export function partRows(
+  { outputSize, inputSize }: { outputSize: number; inputSize: number },
+  format: WeightFormat,
+  partBytes: number,
+): number[] {
+  const groupBytes = packedWords({ outputSize: 1, inputSize }, format) * 16;
+  const groupRows = workgroupSize / segmentsOf(inputSize, format).segments;
+  const most = Math.max(1, Math.floor(partBytes / groupBytes)) * groupRows;
+  const counts: number[] = [];
+  for (let left = outputSize; left > 0; left -= most) counts.push(Math.min(left, most));
+  return counts;
+}
+
 /** Lanes of every workgroup here. Rows per group × segments = 64. */
 export const workgroupSize = 64;
 

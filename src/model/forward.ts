@@ -139,10 +139,10 @@ export async function createForward(
       ...leave(layer.down, ffn, layer.ffnOutputNorm),
     ];
   });
-  const embedding = both(
-    embedStep(gpu, { rows, weight: weights.embedding, output: hidden }, { scale: config.embeddingScale }),
+  const embedding = weights.embedding.map(({ firstRow: firstToken, matrix: weight }) =>
+    both(embedStep(gpu, { rows, weight, output: hidden }, { scale: config.embeddingScale, firstToken, vocabSize })),
   );
-  const body = await Promise.all([embedding, ...layerSteps.flat()]);
+  const body = await Promise.all([...embedding, ...layerSteps.flat()]);
 
   const finalNorm = rmsNormStep(
     gpu,
@@ -151,7 +151,10 @@ export async function createForward(
   );
   const headBuffers = { rows, bias: noBias, input: outputHidden, output: logits };
   const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
-  const head = await Promise.all([finalNorm, matmulRowsStep(gpu, weights.head, headBuffers, headOptions)]);
+  const logitSteps = weights.head.map(({ firstRow: first, matrix }) =>
+    matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, part: { first, stride: vocabSize } }),
+  );
+  const head = await Promise.all([finalNorm, ...logitSteps]);
   return {
     rows,
     logits,

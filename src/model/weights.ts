@@ -1,8 +1,8 @@
 import { ModelFormatError } from '../errors.ts';
 import { createStorage } from '../gpu/buffers.ts';
-import { checkBindingSize, type Gpu } from '../gpu/device.ts';
-import { createPacker, type Packer } from '../kernels/pack.ts';
-import { type PackedMatrix, packedWords, type WeightFormat } from '../kernels/packed.ts';
+import { bindingLimit, checkBindingSize, type Gpu } from '../gpu/device.ts';
+import { createPacker, type Packer, type StoredRows } from '../kernels/pack.ts';
+import { type PackedMatrix, packedWords, partRows, type SplitMatrix, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
 import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
 import type { OpenedModel } from './opened_model.ts';
@@ -26,10 +26,10 @@ export type LayerWeights = {
 };
 
 export type Weights = {
-  embedding: PackedMatrix; // (V, D)
+  embedding: SplitMatrix; // (V, D)
   layers: LayerWeights[];
   finalNorm: GPUBuffer; // (D,) f32
-  head: PackedMatrix; // (V, D); the embedding itself where the two are tied
+  head: SplitMatrix; // (V, D); the embedding itself where the two are tied
   parameterCount: number;
   sizeBytes: number;
 };
@@ -67,6 +67,7 @@ const gateUpModules = ({ fusedProjections }: ModelConfig, layer: string) =>
  * Uploads a model's tensors slice by slice, in the order of its files: matrices packed and quantised on the GPU, vectors
  * as float32. Nothing is kept of what was uploaded.
  * @param rows exactly the tensors of `tensorShapes(config)`, of these shapes
+ * @param partBytes most bytes of a part of embedding and head: what the device can bind
  * @throws ModelFormatError naming the tensors with values that are not finite, or too large for their format.
  */
 export async function uploadWeights(
@@ -75,12 +76,12 @@ export async function uploadWeights(
   { url, config }: Pick<OpenedModel, 'url' | 'config'>,
   rows: AsyncIterable<TensorRows>,
   formats: WeightFormats,
-  signal?: AbortSignal,
+  { signal, partBytes = bindingLimit(gpu.device.limits) }: { signal?: AbortSignal; partBytes?: number } = {},
 ): Promise<Weights> {
   const shapes = tensorShapes(config);
   const packer = createPacker(gpu, shapes.size);
   try {
-    const plan = createPlan(gpu, label, shapes, packer);
+    const plan = createPlan(gpu, label, shapes, packer, partBytes);
     const weights = planWeights(config, plan, formats);
     for await (const some of rows) {
       // The device may be closed by now.
@@ -97,10 +98,16 @@ export async function uploadWeights(
 }
 
 /** The buffers that `uploadWeights` fills, of zeros. */
-export function allocateWeights(gpu: Gpu, label: string, config: ModelConfig, formats: WeightFormats): Weights {
+export function allocateWeights(
+  gpu: Gpu,
+  label: string,
+  config: ModelConfig,
+  formats: WeightFormats,
+  partBytes = bindingLimit(gpu.device.limits),
+): Weights {
   const shapes = tensorShapes(config);
   const packer = createPacker(gpu, shapes.size);
-  const plan = createPlan(gpu, label, shapes, packer);
+  const plan = createPlan(gpu, label, shapes, packer, partBytes);
   const weights = planWeights(config, plan, formats)();
   packer.close();
   return { ...weights, parameterCount: parameterCountOf(config), sizeBytes: plan.sizeBytes() };
@@ -109,7 +116,13 @@ export function allocateWeights(gpu: Gpu, label: string, config: ModelConfig, fo
 type Plan = ReturnType<typeof createPlan>;
 
 /** Where each tensor goes. What it goes into is made when its first rows come: by then the file's head was checked. */
-function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonly number[]>, packer: Packer) {
+function createPlan(
+  gpu: Gpu,
+  label: string,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  packer: Packer,
+  partBytes: number,
+) {
   const writers = new Map<string, (rows: TensorRows) => Promise<void> | void>();
   let decoded: Float32Array<ArrayBuffer> | null = null;
   let sizeBytes = 0;
@@ -124,6 +137,13 @@ function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonl
       sizeBytes += gpu.bytes - bytesBefore;
       return made;
     };
+  };
+  /** As float32 what comes in blocks, from which the packed formats are rounded once. */
+  const packable = ({ name, dtype, rowCount, data }: TensorRows): StoredRows => {
+    if (!isBlockDtype(dtype)) return { name, dtype, rowCount, data };
+    const values = dequantizeBlocks(dtype, data, decoded);
+    if (decoded === null || values.length > decoded.length) decoded = values;
+    return { name, dtype: 'F32', rowCount, data: new Uint8Array(values.buffer, 0, values.byteLength) };
   };
   /** Tensors stacked along their rows: `write` gets those of each with the place of the first one. */
   const stack = (
@@ -143,16 +163,35 @@ function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonl
     write: (rows: TensorRows) => (writers.get(rows.name) as (rows: TensorRows) => Promise<void> | void)(rows),
 
     matrix(names: readonly string[], inputSize: number, format: WeightFormat): () => PackedMatrix {
-      const outputSize = stack(names, (first, { name, dtype, rowCount, data }) => {
-        if (!isBlockDtype(dtype)) return packer.write(matrix(), first, { name, dtype, rowCount, data });
-        // As float32, from which the packed formats are rounded once.
-        const values = dequantizeBlocks(dtype, data, decoded);
-        if (decoded === null || values.length > decoded.length) decoded = values;
-        const bytes = new Uint8Array(values.buffer, 0, values.byteLength);
-        return packer.write(matrix(), first, { name, dtype: 'F32', rowCount, data: bytes });
-      });
+      const outputSize = stack(names, (first, rows) => packer.write(matrix(), first, packable(rows)));
       const matrix = once(() => packer.create(`${label} ${names.join('+')}`, outputSize, inputSize, format));
       return matrix;
+    },
+
+    /** One tensor, in as many parts as the device needs to bind it. */
+    splitMatrix(name: string, inputSize: number, format: WeightFormat): () => SplitMatrix {
+      const outputSize = stack([name], async (first, rows) => {
+        const { dtype, rowCount, data } = packable(rows);
+        const rowBytes = data.byteLength / rowCount;
+        for (const { firstRow, matrix } of parts()) {
+          const begin = Math.max(first, firstRow);
+          const end = Math.min(first + rowCount, firstRow + matrix.outputSize);
+          if (begin >= end) continue;
+          const some = data.subarray((begin - first) * rowBytes, (end - first) * rowBytes);
+          await packer.write(matrix, begin - firstRow, { name, dtype, rowCount: end - begin, data: some });
+        }
+      });
+      const parts = once((): SplitMatrix => {
+        const counts = partRows({ outputSize, inputSize }, format, partBytes);
+        let firstRow = 0;
+        return counts.map((rowCount, i) => {
+          const what = counts.length === 1 ? `${label} ${name}` : `${label} ${name} ${i}`;
+          const part = { firstRow, matrix: packer.create(what, rowCount, inputSize, format) };
+          firstRow += rowCount;
+          return part;
+        });
+      });
+      return parts;
     },
 
     vector(names: readonly string[], offset = 0): () => GPUBuffer {
@@ -167,7 +206,7 @@ function createPlan(gpu: Gpu, label: string, shapes: ReadonlyMap<string, readonl
 }
 
 /** Plans all tensors of the model. The result gives its buffers, when everything has been written. */
-function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: WeightFormats) {
+function planWeights(config: ModelConfig, { matrix, splitMatrix, vector }: Plan, formats: WeightFormats) {
   const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, qkNorm } = config;
   const linear = (modules: readonly string[], inputSize: number, hasBias: boolean): (() => Linear) => {
     const named = (kind: string) => modules.map((module) => `${module}.${kind}`);
@@ -205,10 +244,10 @@ function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: Wei
       down: parts.down(),
     });
   };
-  const embedding = matrix([EMBEDDING], hiddenSize, formats([EMBEDDING]));
+  const embedding = splitMatrix(EMBEDDING, hiddenSize, formats([EMBEDDING]));
   const layers = Array.from({ length: layerCount }, (_, index) => planLayer(index));
   const finalNorm = vector(['model.norm.weight'], normOffset);
-  const head = config.tiedEmbeddings ? embedding : matrix([HEAD], hiddenSize, formats([HEAD]));
+  const head = config.tiedEmbeddings ? embedding : splitMatrix(HEAD, hiddenSize, formats([HEAD]));
   return () => ({
     embedding: embedding(),
     layers: layers.map((layer) => layer()),
@@ -228,20 +267,17 @@ function faultyError(url: string, faulty: readonly string[]): ModelFormatError {
 /** The matrices of uploaded weights. */
 export function matricesOf({ embedding, head, layers }: Weights): PackedMatrix[] {
   const linears = layers.flatMap(({ qkv, attentionOutput, gateUp, down }) => [qkv, attentionOutput, gateUp, down]);
-  return [embedding, head, ...linears.map(({ weight }) => weight)];
+  return [...embedding, ...head].map(({ matrix }) => matrix).concat(linears.map(({ weight }) => weight));
 }
 
-/** @throws DeviceLimitError before anything large is fetched, if this device cannot hold the model's largest matrix. */
+/** @throws DeviceLimitError before anything large is fetched, if this device cannot bind the largest matrix of a layer. */
 export function checkWeightLimits(gpu: Gpu, url: string, config: ModelConfig, formats: WeightFormats): void {
-  const { vocabSize, hiddenSize, ffnSize, layerCount, tiedEmbeddings } = config;
-  const check = (what: string, outputSize: number, inputSize: number, format: WeightFormat) => {
-    const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
-    checkBindingSize(gpu.device.limits, `${what} of ${url} (${outputSize} × ${inputSize}, ${format})`, sizeBytes);
-  };
-  check('the embedding', vocabSize, hiddenSize, formats([EMBEDDING]));
-  if (!tiedEmbeddings) check('the head', vocabSize, hiddenSize, formats([HEAD]));
+  const { hiddenSize: inputSize, ffnSize, layerCount } = config;
+  const outputSize = 2 * ffnSize;
   for (let index = 0; index < layerCount; index++) {
-    const gateUp = gateUpModules(config, `model.layers.${index}`).map((module) => `${module}.weight`);
-    check('gate and up', 2 * ffnSize, hiddenSize, formats(gateUp));
+    const format = formats(gateUpModules(config, `model.layers.${index}`).map((module) => `${module}.weight`));
+    const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
+    const what = `gate and up of ${url} (${outputSize} × ${inputSize}, ${format})`;
+    checkBindingSize(gpu.device.limits, what, sizeBytes);
   }
 }

@@ -190,7 +190,7 @@ function randomWeights(gpu: Gpu, label: string, config: ModelConfig, dtype: Weig
     weight: matrix(outputSize, inputSize, formats.layers),
     bias: null,
   });
-  const embedding = matrix(vocabSize, hiddenSize, formats.vocabulary);
+  const embedding = [{ firstRow: 0, matrix: matrix(vocabSize, hiddenSize, formats.vocabulary) }];
   const layers = Array.from({ length: layerCount }, () => ({
     attentionInputNorm: ones(),
     attentionOutputNorm: null,

@@ -18,10 +18,15 @@ it.each([
     const tokens = [258, 0, 7, 0xffffffff];
     const output = empty(tokens.length * hiddenSize);
     const rows = rowsOf([0, 1, 2, 3], { tokens });
-    run(
-      { rows: 4, blocks: 1 },
-      await embedStep(device(), { rows, weight: await packed(weight, hiddenSize, format), output }, { scale }),
-    );
+    // In two parts, as where one binding cannot hold all of it.
+    for (const [firstToken, end] of [
+      [0, 8],
+      [8, 259],
+    ] as const) {
+      const part = await packed(weight.subarray(firstToken * hiddenSize, end * hiddenSize), hiddenSize, format);
+      const options = { scale, firstToken, vocabSize: 259 };
+      run({ rows: 4, blocks: 1 }, await embedStep(device(), { rows, weight: part, output }, options));
+    }
     expect(Array.from(await readFloats(output))).toEqual(
       Array.from(embed([258, 0, 7, 258], weight, hiddenSize, scale)),
     );

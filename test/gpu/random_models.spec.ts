@@ -1,14 +1,15 @@
 /** Checkpoints of random weights and odd shapes through the library's own loader, against their float64 twins. */
 import { describe, expect, it } from 'vitest';
-import { createForward } from '../../src/model/forward.ts';
+import { createForward, type Forward } from '../../src/model/forward.ts';
 import { openModel, readWeights } from '../../src/model/load.ts';
+import type { OpenedModel } from '../../src/model/opened_model.ts';
 import { uploadWeights, weightFormats } from '../../src/model/weights.ts';
 import { createReferenceModel } from '../reference/forward.ts';
 import { referenceGreedy, teacherForcedGaps } from '../reference/generate.ts';
 import { createRandom } from '../reference/random.ts';
 import { type RandomModel, type RandomModelOptions, randomModel } from '../reference/random_model.ts';
 import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
-import { feed, readLogits } from './forward_bench.ts';
+import { bitsOf, feed, readLogits } from './forward_bench.ts';
 import { device, expectClose } from './kernel_bench.ts';
 
 const variants: Record<string, RandomModelOptions> = {
@@ -43,26 +44,45 @@ const variants: Record<string, RandomModelOptions> = {
 const twinOf = ({ config, tensors }: RandomModel) =>
   createReferenceModel(config, tensors, { matricesAsFloat16: true, cacheAsFloat16: true });
 
+async function forwardOf(files: OpenedModel, options: { partBytes?: number } = {}): Promise<Forward> {
+  const rows = readWeights(files, 'target');
+  const weights = await uploadWeights(device(), 'random', files, rows, weightFormats(files, 'f16'), options);
+  const { maxContextLength: contextLength } = files.config;
+  const size = { slots: 1, contextLength, rowCapacity: 80, paddedRows: false };
+  return createForward(device(), 'random', files.config, weights, size);
+}
+
 describe('the forward pass', () => {
+  it.each(Object.entries(variants))(
+    '%s: embedding and head in parts that a small binding holds, the bits of one part',
+    async (_, options) => {
+      const files = await openModel(memorySource('random', randomFolder(randomModel(options, 63))), 'target');
+      const { vocabSize, hiddenSize } = files.config;
+      // Every token, the last ones of the parts and the first ones of the next among them.
+      const tokens = Array.from({ length: 72 }, (_, i) => Math.floor((i * (vocabSize - 1)) / 71));
+      const whole = await forwardOf(files);
+      const split = await forwardOf(files, { partBytes: (vocabSize * hiddenSize * 2) / 3 });
+      expect(whole.head.length).toBe(2);
+      expect(split.head.length).toBeGreaterThan(2);
+      expect(split.body.few.length - whole.body.few.length).toBe(split.head.length - whole.head.length);
+      for (const outputs of [1, 8]) {
+        for (const forward of [whole, split]) feed(forward, tokens, 0, outputs);
+        const [expected, got] = [
+          await readLogits(whole, vocabSize, outputs),
+          await readLogits(split, vocabSize, outputs),
+        ];
+        expect(got.map(bitsOf)).toEqual(expected.map(bitsOf));
+      }
+    },
+  );
+
   it.each(Object.entries(variants))(
     '%s: the twin’s logits, in few rows and in tiles, over three KV blocks',
     async (_, options) => {
       const model = randomModel(options, 61);
       const files = await openModel(memorySource('random', randomFolder(model)), 'target');
       const { config } = files;
-      const weights = await uploadWeights(
-        device(),
-        'random',
-        files,
-        readWeights(files, 'target'),
-        weightFormats(files, 'f16'),
-      );
-      const forward = await createForward(device(), 'random', config, weights, {
-        slots: 1,
-        contextLength: config.maxContextLength,
-        rowCapacity: 80,
-        paddedRows: false,
-      });
+      const forward = await forwardOf(files);
       const chunks = [1, 2, 3, 5, 8, 9, 40, 7, 80, 4];
       const random = createRandom(62);
       const tokens = Array.from({ length: 159 }, () => random.integer(config.vocabSize));

@@ -26,7 +26,7 @@ it('matrices of several slices, stacked in the order of the file; the buffers th
 
   const layer = weights.layers[0]!;
   const cases = [
-    [weights.embedding, 'model.embed_tokens.weight', 0, 20_000],
+    [weights.embedding[0]!.matrix, 'model.embed_tokens.weight', 0, 20_000],
     [layer.qkv.weight, 'model.layers.0.self_attn.k_proj.weight', 512, 256],
     [layer.qkv.weight, 'model.layers.0.self_attn.v_proj.weight', 768, 256],
     [layer.gateUp.weight, 'model.layers.0.mlp.gate_proj.weight', 0, ffnSize],

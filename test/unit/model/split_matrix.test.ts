@@ -1,0 +1,33 @@
+/** Embedding and head in parts that one binding holds. */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { packedWords, partRows } from '../../../src/kernels/packed.ts';
+
+const format = fc.constantFrom('f16', 'q8', 'q4');
+const inputSize = fc.integer({ min: 1, max: 1024 }).map((vectors) => vectors * 4);
+
+test('parts hold all rows, each no more bytes than asked, and as few parts as that takes', () => {
+  fc.assert(
+    fc.property(
+      format,
+      inputSize,
+      fc.integer({ min: 1, max: 300_000 }),
+      fc.integer({ min: 2 ** 20, max: 2 ** 28 }),
+      (stored, width, outputSize, partBytes) => {
+        const counts = partRows({ outputSize, inputSize: width }, stored, partBytes);
+        const bytesOf = (rows: number) => packedWords({ outputSize: rows, inputSize: width }, stored) * 16;
+        expect(counts.reduce((sum, count) => sum + count, 0)).toBe(outputSize);
+        for (const count of counts) expect(bytesOf(count)).toBeLessThanOrEqual(partBytes);
+        expect(counts.length).toBe(Math.ceil(bytesOf(outputSize) / bytesOf(counts[0] as number)));
+        // The next group of rows would not fit.
+        if (counts.length > 1) expect(bytesOf((counts[0] as number) + 1)).toBeGreaterThan(partBytes);
+      },
+    ),
+  );
+});
+
+test('one part where there is no limit, or it holds all; never none', () => {
+  expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', Infinity)).toEqual([262_144]);
+  expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', 2 ** 27)).toHaveLength(2); // Gemma 3 270M on 128 MiB
+  expect(partRows({ outputSize: 3, inputSize: 4096 }, 'f16', 1)).toHaveLength(1);
+});
