@@ -2,21 +2,14 @@
 import { expect, it } from 'vitest';
 import type { GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
-import { embeddedPrompts, embeddedSource, memorySource, openEngine, randomFolder } from './engine_bench.ts';
-
-/** Requests without a seed draw these words instead of random ones. */
-async function withSeedWords<T>(given: readonly [number, number], work: () => Promise<T>): Promise<T> {
-  const { getRandomValues } = crypto;
-  crypto.getRandomValues = ((words: Uint32Array) => {
-    words.set(given);
-    return words;
-  }) as typeof crypto.getRandomValues;
-  try {
-    return await work();
-  } finally {
-    crypto.getRandomValues = getRandomValues;
-  }
-}
+import {
+  embeddedPrompts,
+  embeddedSource,
+  memorySource,
+  openEngine,
+  randomFolder,
+  withSeedWords,
+} from './engine_bench.ts';
 
 it('four share rounds, with the tokens that each has alone; the fifth waits; turns find their own beginning', async () => {
   const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'));

@@ -95,3 +95,17 @@ export async function embeddedPrompts(): Promise<number[][]> {
   const tokenizer = createTokenizer(parseJson(files.get('tokenizer.json')), config, 'tokenizer.json');
   return prompts.map((prompt) => tokenizer.encode(prompt));
 }
+
+/** Requests without a seed draw these words instead of random ones. */
+export async function withSeedWords<T>(given: readonly [number, number], work: () => Promise<T>): Promise<T> {
+  const { getRandomValues } = crypto;
+  crypto.getRandomValues = ((words: Uint32Array) => {
+    words.set(given);
+    return words;
+  }) as typeof crypto.getRandomValues;
+  try {
+    return await work();
+  } finally {
+    crypto.getRandomValues = getRandomValues;
+  }
+}

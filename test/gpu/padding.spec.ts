@@ -11,7 +11,7 @@ import { referenceSpeculativeSampled } from '../reference/generate_sampled.ts';
 import { createRandom } from '../reference/random.ts';
 import { type RandomModel, randomModel } from '../reference/random_model.ts';
 import { noWarping, type SamplingOptions } from '../reference/warp.ts';
-import { type ModelFolder, memorySource, openEngine, randomFolder } from './engine_bench.ts';
+import { type ModelFolder, memorySource, openEngine, randomFolder, withSeedWords } from './engine_bench.ts';
 
 const tokenCount = 259;
 const maxNewTokens = 24;
@@ -97,25 +97,16 @@ describe.each([
       [3, 4],
       [5, 6],
     ] as const) {
-      const { getRandomValues } = crypto;
-      crypto.getRandomValues = ((words: Uint32Array) => {
-        words.set(seed);
-        return words;
-      }) as typeof crypto.getRandomValues;
-      try {
-        const sampling = { temperature: 1, repetitionPenalty: 1.3 };
-        const options = { ...sampling, logitBias: { 17: 3 }, maxNewTokens, draftLength: 3 };
-        const { tokens, stats } = await engine.generate(prompt, options).result;
-        const warping: SamplingOptions = { ...noWarping, ...sampling, logitBias: [[17, 3]] };
-        const request = { promptTokens: prompt, maxNewTokens, contextLength: 256, options: warping, seed };
-        const expected = referenceSpeculativeSampled(twin, draft.twin, request, 3, 'rejection');
-        expect(expected.margin).toBeGreaterThan(1e-6);
-        expect(tokens).toEqual(expected.tokens);
-        committed.push(...tokens);
-        refused += stats.draftedCount - stats.acceptedCount;
-      } finally {
-        crypto.getRandomValues = getRandomValues;
-      }
+      const sampling = { temperature: 1, repetitionPenalty: 1.3 };
+      const options = { ...sampling, logitBias: { 17: 3 }, maxNewTokens, draftLength: 3 };
+      const { tokens, stats } = await withSeedWords(seed, () => engine.generate(prompt, options).result);
+      const warping: SamplingOptions = { ...noWarping, ...sampling, logitBias: [[17, 3]] };
+      const request = { promptTokens: prompt, maxNewTokens, contextLength: 256, options: warping, seed };
+      const expected = referenceSpeculativeSampled(twin, draft.twin, request, 3, 'rejection');
+      expect(expected.margin).toBeGreaterThan(1e-6);
+      expect(tokens).toEqual(expected.tokens);
+      committed.push(...tokens);
+      refused += stats.draftedCount - stats.acceptedCount;
     }
     expect(Math.max(...committed)).toBeLessThan(targetRows);
     expect(refused).toBeGreaterThan(0);
