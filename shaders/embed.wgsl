@@ -27,9 +27,7 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let t = id.y;
   let word = id.x;
-  let vectors = params.hiddenSize / 4u;
-  let first = word * word_vectors();
-  if (t >= rows.rowCount || first >= vectors) {
+  if (t >= rows.rowCount || word >= params.segments * params.segmentWords) {
     return;
   }
   // A draft whose logits were not finite proposes NO_TOKEN; any row will do, the target rejects it.
@@ -37,10 +35,23 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (token < params.firstToken || token - params.firstToken >= params.tokenCount) {
     return;
   }
-  let index = packed_word(token - params.firstToken, word, params.segments, params.segmentWords);
-  let packed = weight[index];
-  let scale = word_scale(index);
-  for (var v = 0u; v < word_vectors() && first + v < vectors; v += 1u) {
-    output[t * vectors + first + v] = params.scale * weight_vector(packed, scale, v);
+  let step = word / params.segments;
+  let segment = word % params.segments;
+  let start = packed_row(token - params.firstToken, params.segments, params.segmentWords);
+  let index = start + step * packed_stride(params.segments) + segment;
+  let vectors = params.hiddenSize / 4u;
+  var packed = weight[index];
+  var scale = word_scales(index);
+  for (var j = 0u; j < word_pieces(); j += 1u) {
+    let values = first_piece(packed);
+    let first = piece_vector(step * word_pieces() + j, segment, params.segments);
+    if (first < vectors) {
+      output[t * vectors + first] = params.scale * (scale.x * values.low);
+    }
+    if (first + 1u < vectors) {
+      output[t * vectors + first + 1u] = params.scale * (scale.x * values.high);
+    }
+    packed = next_piece(packed);
+    scale = scale.yzwx;
   }
 }

@@ -5,7 +5,8 @@
 // Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D, and ceil(M / 8) in z; lane = output row · segments + segment, and
 //   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
 //   ROWS (most of M in one workgroup: 1, 2, 4, 8). Needs: nothing optional.
-// Numerics: each segment of K in ascending k, segments folded left to right; matmul_tile.wgsl sums in the same order.
+// Numerics: each piece of 8 in ascending k, times its scale onto the segment's sum, segments folded left to right;
+//   matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
 override ROWS: u32;
@@ -33,15 +34,21 @@ struct Params {
 
 var<workgroup> partial: array<vec2<f32>, ROWS * 64u>;  // (M, lanes)
 
-// Four products in ascending k onto the running sums of two outputs.
-fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: vec4<f32>, b: vec4<f32>) -> vec2<f32> {
-  let x = input[m * params.inputVectors + k4];
-  var acc = sum;
-  acc = acc + vec2(a.x, b.x) * x.x;
-  acc = acc + vec2(a.y, b.y) * x.y;
-  acc = acc + vec2(a.z, b.z) * x.z;
-  acc = acc + vec2(a.w, b.w) * x.w;
-  return acc;
+// A piece of two weight rows times the input from vector k4 on, onto the running sums of their outputs.
+fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: Piece, b: Piece, scale: vec2<f32>) -> vec2<f32> {
+  let row = m * params.inputVectors;
+  // The padding behind K holds zero weights, so any input of the row may stand there.
+  let x = input[row + min(k4, params.inputVectors - 1u)];
+  let y = input[row + min(k4 + 1u, params.inputVectors - 1u)];
+  var part = vec2(a.low.x, b.low.x) * x.x;
+  part = part + vec2(a.low.y, b.low.y) * x.y;
+  part = part + vec2(a.low.z, b.low.z) * x.z;
+  part = part + vec2(a.low.w, b.low.w) * x.w;
+  part = part + vec2(a.high.x, b.high.x) * y.x;
+  part = part + vec2(a.high.y, b.high.y) * y.y;
+  part = part + vec2(a.high.z, b.high.z) * y.z;
+  part = part + vec2(a.high.w, b.high.w) * y.w;
+  return sum + scale * part;
 }
 
 fn product(sum: f32, n: u32) -> f32 {
@@ -82,13 +89,13 @@ fn main(
   // Rows that this pass has not, or that a lookup left empty, cost a branch that all lanes take alike.
   let rowCount = inputRows - firstRow;
   let segment = lane % params.segments;
-  let lastVector = params.inputVectors - 1u;
-  // Lanes beyond the last output repeat it, and store nothing.
+  let stride = packed_stride(params.segments);
+  // Lanes beyond the last output repeat it, and store nothing; those beyond the last row of the workgroup have no part.
   let nA = min(first + lane / params.segments, params.outputSize - 1u);
   let nB = min(nA + distance, params.outputSize - 1u);
+  let steps = select(params.segmentWords, 0u, lane >= stride);
   var indexA = packed_row(nA, params.segments, params.segmentWords) + segment;
   var indexB = packed_row(nB, params.segments, params.segmentWords) + segment;
-  var firstVector = segment * word_vectors();
   // Named sums: an indexed local array would spill to memory.
   var sum0 = vec2(0.0);
   var sum1 = vec2(0.0);
@@ -98,28 +105,31 @@ fn main(
   var sum5 = vec2(0.0);
   var sum6 = vec2(0.0);
   var sum7 = vec2(0.0);
-  for (var step = 0u; step < params.segmentWords; step += 1u) {
-    let packedA = weight[indexA];
-    let packedB = weight[indexB];
-    let scaleA = word_scale(indexA);
-    let scaleB = word_scale(indexB);
-    for (var v = 0u; v < word_vectors(); v += 1u) {
-      let a = weight_vector(packedA, scaleA, v);
-      let b = weight_vector(packedB, scaleB, v);
-      // The padding behind K holds zero weights, so any input of the row may stand there.
-      let k4 = min(firstVector + v, lastVector);
-      sum0 = accumulate(sum0, firstRow, k4, a, b);
-      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b); }
-      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b); }
-      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b); }
-      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b); }
-      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b); }
-      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b); }
-      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b); }
+  for (var step = 0u; step < steps; step += 1u) {
+    var packedA = weight[indexA];
+    var packedB = weight[indexB];
+    var scaleA = word_scales(indexA);
+    var scaleB = word_scales(indexB);
+    for (var j = 0u; j < word_pieces(); j += 1u) {
+      let a = first_piece(packedA);
+      let b = first_piece(packedB);
+      let scale = vec2(scaleA.x, scaleB.x);
+      let k4 = piece_vector(step * word_pieces() + j, segment, params.segments);
+      sum0 = accumulate(sum0, firstRow, k4, a, b, scale);
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b, scale); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b, scale); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b, scale); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b, scale); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b, scale); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b, scale); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b, scale); }
+      packedA = next_piece(packedA);
+      packedB = next_piece(packedB);
+      scaleA = scaleA.yzwx;
+      scaleB = scaleB.yzwx;
     }
-    indexA += 64u;
-    indexB += 64u;
-    firstVector += params.segments * word_vectors();
+    indexA += stride;
+    indexB += stride;
   }
   partial[lane] = sum0;
   if (ROWS > 1u) { partial[64u + lane] = sum1; }

@@ -4,7 +4,8 @@
 // Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
 //   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
-// Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
+// Numerics: each piece of 8 in ascending k, times its scale onto the segment's sum, segments folded left to right: the
+//   order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
 
@@ -30,8 +31,9 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
 const TILE = 32u;
-const STEP_VECTORS = 8u;  // vectors per output and step: 32 k
-var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs)
+const STEP_PIECES = 4u;  // pieces per output and step: 32 k
+var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs), without their scales
+var<workgroup> scaleTile: array<f32, 128>;    // (4 pieces, 32 outputs)
 var<workgroup> inputTile: array<f32, 1024>;   // (32 k, 32 rows)
 
 // Row of the weight that a column of the tile multiplies with. With an activation 2 gates and their 2 ups take turns.
@@ -50,27 +52,34 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
     let word = i / TILE;
     let n = weight_row(tileX, column);
     var packed = vec4(0u);
-    var scale = 0.0;
+    var scale = vec4(0.0);
     if (n < params.outputSize) {
-      let index = packed_row(n, params.segments, params.segmentWords) + (step + word) * 64u + segment;
+      let start = packed_row(n, params.segments, params.segmentWords);
+      let index = start + (step + word) * packed_stride(params.segments) + segment;
       packed = weight[index];
-      scale = word_scale(index);
+      scale = word_scales(index);
     }
-    for (var v = 0u; v < word_vectors(); v += 1u) {
-      let w = weight_vector(packed, scale, v);
-      let k = (word * word_vectors() + v) * 4u;
-      weightTile[(k + 0u) * TILE + column] = w.x;
-      weightTile[(k + 1u) * TILE + column] = w.y;
-      weightTile[(k + 2u) * TILE + column] = w.z;
-      weightTile[(k + 3u) * TILE + column] = w.w;
+    for (var j = 0u; j < word_pieces(); j += 1u) {
+      let piece = word * word_pieces() + j;
+      let values = first_piece(packed);
+      for (var half = 0u; half < 2u; half += 1u) {
+        let w = select(values.low, values.high, half == 1u);
+        let k = piece * 8u + half * 4u;
+        weightTile[(k + 0u) * TILE + column] = w.x;
+        weightTile[(k + 1u) * TILE + column] = w.y;
+        weightTile[(k + 2u) * TILE + column] = w.z;
+        weightTile[(k + 3u) * TILE + column] = w.w;
+      }
+      scaleTile[piece * TILE + column] = scale.x;
+      packed = next_piece(packed);
+      scale = scale.yzwx;
     }
   }
-  let vectors = words * word_vectors();
+  let vectors = words * word_pieces() * 2u;
   for (var i = lane; i < TILE * vectors; i += 64u) {
     let t = i / vectors;
     let vector = i % vectors;
-    let word = (step + vector / word_vectors()) * params.segments + segment;
-    let k4 = word * word_vectors() + vector % word_vectors();
+    let k4 = piece_vector(step * word_pieces() + vector / 2u, segment, params.segments) + vector % 2u;
     var x = vec4(0.0);
     if (firstRow + t < rows.rowCount) {
       x = input[(firstRow + t) * params.inputVectors + min(k4, params.inputVectors - 1u)];
@@ -139,19 +148,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum1 = vec4(0.0);
     var sum2 = vec4(0.0);
     var sum3 = vec4(0.0);
-    let stepWords = STEP_VECTORS / word_vectors();
+    let stepWords = STEP_PIECES / word_pieces();
     for (var step = 0u; step < params.segmentWords; step += stepWords) {
       let words = min(stepWords, params.segmentWords - step);
       load_tiles(lane, firstRow, group.x, segment, step, words);
       workgroupBarrier();
-      for (var k = 0u; k < words * word_vectors() * 4u; k += 1u) {
-        let w = k * TILE + columns;
-        let x = k * TILE + tileRows;
-        let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
-        sum0 = sum0 + weights * inputTile[x];
-        sum1 = sum1 + weights * inputTile[x + 1u];
-        sum2 = sum2 + weights * inputTile[x + 2u];
-        sum3 = sum3 + weights * inputTile[x + 3u];
+      for (var piece = 0u; piece < words * word_pieces(); piece += 1u) {
+        var part0 = vec4(0.0);
+        var part1 = vec4(0.0);
+        var part2 = vec4(0.0);
+        var part3 = vec4(0.0);
+        for (var k = piece * 8u; k < piece * 8u + 8u; k += 1u) {
+          let w = k * TILE + columns;
+          let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
+          let x = k * TILE + tileRows;
+          part0 = part0 + weights * inputTile[x];
+          part1 = part1 + weights * inputTile[x + 1u];
+          part2 = part2 + weights * inputTile[x + 2u];
+          part3 = part3 + weights * inputTile[x + 3u];
+        }
+        let s = piece * TILE + columns;
+        let scale = vec4(scaleTile[s], scaleTile[s + 1u], scaleTile[s + 2u], scaleTile[s + 3u]);
+        sum0 = sum0 + scale * part0;
+        sum1 = sum1 + scale * part1;
+        sum2 = sum2 + scale * part2;
+        sum3 = sum3 + scale * part3;
       }
       workgroupBarrier();
     }

@@ -1,10 +1,11 @@
 // pack.wgsl: rows of a stored tensor into a packed matrix, quantised on the way.
 // In:  source: rows of K values, f32, f16 or bf16 (K a multiple of 4)
-// Out: weight (N, K) packed; scales f16, two a word (atomic: neighbours share it); faults u32: a row count per tensor
-// Dispatch: ceil(rows · words / 64) workgroups of 64, folded into 2-D, a lane per word. Overrides: FORMAT (0: f16, 1: q8,
-//   2: q4; see lib/packed.wgsl), SOURCE (0: f32, 1: f16, 2: bf16). Needs: nothing optional.
-// Numerics: scales per 32 values as in llama.cpp's Q8_0 and Q4_0, so that such values come back exactly. To f16: nearest,
-//   ties to even, by integers, as WGSL leaves the rounding of pack2x16float open.
+// Out: weight (N, K) packed; scales f16, two a word; faults u32: a row count per tensor
+// Dispatch: ceil(rows · words / 4 / 64) workgroups of 64, folded into 2-D, a lane per four words, which share their scales.
+//   Overrides: FORMAT (0: f16, 1: q8, 2: q4; see lib/packed.wgsl), SOURCE (0: f32, 1: f16, 2: bf16). Needs: nothing optional.
+// Numerics: scales per 32 values as in llama.cpp's Q8_0 and Q4_0, so that such values come back exactly. The same bits on
+//   every device: to f16 by integers (nearest, ties to even), as WGSL leaves the rounding of pack2x16float open; to
+//   integers by exact comparisons, as it leaves the last places of a quotient open.
 // Twin: test/reference/pack.ts
 override FORMAT: u32;
 override SOURCE: u32;
@@ -21,7 +22,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<u32>;
 @group(0) @binding(2) var<storage, read_write> weight: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> scales: array<atomic<u32>>;
+@group(0) @binding(3) var<storage, read_write> scales: array<u32>;
 @group(0) @binding(4) var<storage, read_write> faults: array<atomic<u32>>;
 
 // Value k of a source row of two-byte values; 0 behind its end.
@@ -105,53 +106,89 @@ fn f16_word(row: u32, k: u32) -> vec4<u32> {
   return word;
 }
 
-fn q8_word(row: u32, k: u32, scale: f32) -> vec4<u32> {
-  let inverse = select(0.0, 1.0 / scale, scale != 0.0);
-  var word = vec4(0u);
-  for (var i = 0u; i < 16u; i += 1u) {
-    let q = clamp(i32(round(source_value(row, k + i) * inverse)), -127, 127);
-    word[i >> 2u] |= (bitcast<u32>(q) & 255u) << ((i & 3u) << 3u);
+// floor(value / scale + 1/2). Products of an f16 and a small half-integer are exact.
+fn nearest(value: f32, scale: f32) -> i32 {
+  if (scale == 0.0) {
+    return 0;
   }
-  return word;
+  let q = i32(floor(value / scale + 0.5));
+  let side = sign(scale);
+  if (side * value < side * ((f32(q) - 0.5) * scale)) {
+    return q - 1;
+  }
+  return select(q, q + 1, side * value >= side * ((f32(q) + 0.5) * scale));
 }
 
-fn q4_word(row: u32, k: u32, scale: f32) -> vec4<u32> {
-  let inverse = select(0.0, 1.0 / scale, scale != 0.0);
-  var word = vec4(0u);
-  for (var i = 0u; i < 32u; i += 1u) {
-    let q = clamp(i32(floor(source_value(row, k + i) * inverse + 8.5)), 0, 15);
-    word[i >> 3u] |= u32(q) << ((i & 7u) << 2u);
+// Four bytes from value k on.
+fn q8_bytes(row: u32, k: u32, scale: f32) -> u32 {
+  var bytes = 0u;
+  for (var i = 0u; i < 4u; i += 1u) {
+    let q = clamp(nearest(source_value(row, k + i), scale), -127, 127);
+    bytes |= u32(q + 128) << (i << 3u);
   }
-  return word;
+  return bytes;
+}
+
+// Eight nibbles from value k on.
+fn q4_nibbles(row: u32, k: u32, scale: f32) -> u32 {
+  var nibbles = 0u;
+  for (var i = 0u; i < 8u; i += 1u) {
+    let q = clamp(nearest(source_value(row, k + i), scale), -8, 7);
+    nibbles |= u32(q + 8) << (i << 2u);
+  }
+  return nibbles;
+}
+
+// Bits of the f16 scale of the 32 values from k on.
+fn scale_half(row: u32, k: u32) -> u32 {
+  let half = half_of(bitcast<u32>(extreme_of(row, k) * select(1.0 / 127.0, -0.125, FORMAT == 2u)));
+  if (is_out_of_range(half)) {
+    atomicAdd(&faults[params.tensor], 1u);
+  }
+  return select(half & 0x7fffu, half, FORMAT == 2u);
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) counts: vec3<u32>) {
-  let words = params.segments * params.segmentWords;
+  let quadsPerStep = params.segments / 4u;
+  let quads = quadsPerStep * params.segmentWords;
   let item = id.x + id.y * counts.x * 64u;
-  let row = item / words;
-  let word = item % words;
+  let row = item / quads;
+  let step = item % quads / quadsPerStep;
+  let segment = item % quadsPerStep * 4u;
   if (row >= params.rowCount) {
     return;
   }
-  let k = word * word_vectors() * 4u;
-  let index = packed_word(params.firstRow + row, word, params.segments, params.segmentWords);
-  if (FORMAT == 0u) {
-    weight[index] = f16_word(row, k);
-    return;
+  let start = packed_row(params.firstRow + row, params.segments, params.segmentWords);
+  let index = start + step * packed_stride(params.segments) + segment;
+  var words = array<vec4<u32>, 4>();
+  var halves = vec4(0u);
+  for (var j = 0u; j < word_pieces(); j += 1u) {
+    let k = piece_vector(step * word_pieces() + j, segment, params.segments) * 4u;
+    var scale = 1.0;
+    if (FORMAT != 0u) {
+      halves[j] = scale_half(row, k);
+      scale = unpack2x16float(halves[j]).x;
+    }
+    for (var lane = 0u; lane < 4u; lane += 1u) {
+      let first = k + lane * 8u;
+      if (FORMAT == 1u) {
+        words[lane][j * 2u] = q8_bytes(row, first, scale);
+        words[lane][j * 2u + 1u] = q8_bytes(row, first + 4u, scale);
+      } else if (FORMAT == 2u) {
+        words[lane][j] = q4_nibbles(row, first, scale);
+      } else {
+        words[lane] = f16_word(row, first);
+      }
+    }
   }
-  // Two q8 words share a block of 32 values and so a scale.
-  let extreme = extreme_of(row, k & ~31u);
-  let half = half_of(bitcast<u32>(extreme / select(127.0, -8.0, FORMAT == 2u)));
-  if (is_out_of_range(half)) {
-    atomicAdd(&faults[params.tensor], 1u);
+  for (var lane = 0u; lane < 4u; lane += 1u) {
+    weight[index + lane] = words[lane];
   }
-  let unsignedHalf = select(half & 0x7fffu, half, FORMAT == 2u);
-  atomicOr(&scales[index >> 1u], unsignedHalf << ((index & 1u) << 4u));
-  let scale = unpack2x16float(unsignedHalf).x;
   if (FORMAT == 1u) {
-    weight[index] = q8_word(row, k, scale);
-  } else {
-    weight[index] = q4_word(row, k, scale);
+    scales[index / 4u] = halves.x | (halves.y << 16u);
+  } else if (FORMAT == 2u) {
+    scales[index / 2u] = halves.x | (halves.y << 16u);
+    scales[index / 2u + 1u] = halves.z | (halves.w << 16u);
   }
 }

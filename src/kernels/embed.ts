@@ -5,7 +5,7 @@ import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
-import { formatCodes, type PackedMatrix } from './packed.ts';
+import { formatCodes, type PackedMatrix, workgroupSize } from './packed.ts';
 
 export const embed: Kernel = {
   name: 'embed',
@@ -39,8 +39,7 @@ export async function embedStep(
   const { inputSize, outputSize, segments, segmentWords } = weight;
   const fields = [inputSize, vocabSize, segments, segmentWords, { f32: scale }, firstToken, outputSize];
   const params = createParams(gpu, 'embed params', fields);
-  const words = Math.ceil(inputSize / (8 << formatCodes[weight.format]));
-  const groups = Math.ceil(words / 64);
+  const groups = Math.ceil((segments * segmentWords) / workgroupSize);
   return {
     label: 'embed',
     bindGroup: createBindGroup(gpu, embed, { params, rows, weight: weight.buffer, scales: weight.scales, output }),

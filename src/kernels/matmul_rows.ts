@@ -6,7 +6,7 @@ import matmulRowsCode from '../../shaders/matmul_rows.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, foldedGrid, type Kernel, type Step } from '../gpu/kernel.ts';
-import { formatCodes, type PackedMatrix, workgroupSize } from './packed.ts';
+import { formatCodes, type PackedMatrix, rowsPerGroup } from './packed.ts';
 
 export const matmulRows: Kernel = {
   name: 'matmul_rows',
@@ -87,7 +87,7 @@ export async function matmulRowsStep(
   );
   const pipelineOf = Array.from({ length: maxRows }, (_, i) => pipelines.find(({ rows }) => rows > i)?.pipeline);
   const outputs = Math.ceil(weight.outputSize / 2); // two a lane, a gate and its up where there is an activation
-  const [x, y] = foldedGrid(Math.ceil(outputs / (workgroupSize / weight.segments)));
+  const [x, y] = foldedGrid(Math.ceil(outputs / rowsPerGroup(weight.segments)));
   return {
     label: 'matmul_rows',
     bindGroup: createBindGroup(gpu, matmulRows, {

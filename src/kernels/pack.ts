@@ -5,7 +5,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, encodeStep, foldedGrid, type Kernel } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
-import { formatCodes, type PackedMatrix, packedWords, segmentsOf, type WeightFormat, workgroupSize } from './packed.ts';
+import { formatCodes, type PackedMatrix, packedBytes, segmentsOf, type WeightFormat, workgroupSize } from './packed.ts';
 
 export const pack: Kernel = {
   name: 'pack',
@@ -70,9 +70,9 @@ export function createPacker(gpu: Gpu, tensorLimit: number): Packer {
 
   return {
     create(label, outputSize, inputSize, format) {
-      const words = packedWords({ outputSize, inputSize }, format);
-      const buffer = createStorage(gpu, label, words * 16);
-      const scales = format === 'f16' ? noScales : createStorage(gpu, `${label} scales`, words * 2);
+      const bytes = packedBytes({ outputSize, inputSize }, format);
+      const buffer = createStorage(gpu, label, bytes.words);
+      const scales = format === 'f16' ? noScales : createStorage(gpu, `${label} scales`, bytes.scales);
       return { buffer, scales, format, outputSize, inputSize, ...segmentsOf(inputSize, format) };
     },
     async write({ buffer: weight, scales, format, inputSize, segments, segmentWords }, firstRow, rows) {
@@ -89,7 +89,7 @@ export function createPacker(gpu: Gpu, tensorLimit: number): Packer {
         queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset + row * rowBytes, count * rowBytes);
         const fields = [inputSize, count, firstRow + row, segments, segmentWords, tensor];
         queue.writeBuffer(params, 0, Uint32Array.from(fields));
-        const grid = foldedGrid(Math.ceil((count * segments * segmentWords) / workgroupSize));
+        const grid = foldedGrid(Math.ceil((count * segments * segmentWords) / 4 / workgroupSize));
         const step = { label: 'pack', bindGroup, pipeline: () => pipeline, grid: () => grid };
         submitPass(gpu, name, (pass) => encodeStep(pass, step, { rows: count, blocks: 0 }));
         queuedBytes += count * rowBytes;

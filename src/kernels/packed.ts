@@ -3,17 +3,17 @@
 /** What a weight is stored as: f16, or a signed byte or nibble times an f16 scale per 32 values. */
 export type WeightFormat = 'f16' | 'q8' | 'q4';
 
-/** The override FORMAT of the shaders; a word has `8 << formatCodes[format]` values. */
+/** The override FORMAT of the shaders; a word has `1 << formatCodes[format]` pieces of 8 values. */
 export const formatCodes = { f16: 0, q8: 1, q4: 2 } as const satisfies Record<WeightFormat, number>;
 
 /**
- * A weight matrix (N, K) on the GPU, packed as `shaders/lib/packed.wgsl` describes. The 16-byte words of a row are dealt
- * out to `segments` lanes by turns, `segmentWords` to each, zero-padded; a row's product is summed per segment, in
- * ascending k.
+ * A weight matrix (N, K) on the GPU, packed as `shaders/lib/packed.wgsl` describes. Pieces of 8 values of a row are dealt
+ * out to `segments` lanes by turns, `segmentWords` words of 16 bytes to each, zero-padded; a row's product is summed per
+ * segment, in ascending k.
  */
 export type PackedMatrix = {
   buffer: GPUBuffer;
-  /** One f16 per word; without scales (f16) any buffer stands for it. */
+  /** One f16 per 32 values; without scales (f16) any buffer stands for it. */
   scales: GPUBuffer;
   format: WeightFormat;
   /** N */
@@ -33,41 +33,49 @@ export function partRows(
   format: WeightFormat,
   partBytes: number,
 ): number[] {
-  const groupBytes = packedWords({ outputSize: 1, inputSize }, format) * 16;
-  const groupRows = workgroupSize / segmentsOf(inputSize, format).segments;
+  const groupBytes = packedBytes({ outputSize: 1, inputSize }, format).words;
+  const groupRows = rowsPerGroup(segmentsOf(inputSize, format).segments);
   const most = Math.max(1, Math.floor(partBytes / groupBytes)) * groupRows;
   const counts: number[] = [];
   for (let left = outputSize; left > 0; left -= most) counts.push(Math.min(left, most));
   return counts;
 }
 
-/** Lanes of every workgroup here. Rows per group × segments = 64. */
+/** Lanes of every workgroup here. */
 export const workgroupSize = 64;
 
-/** Fewest 16-byte words that make a lane worth its workgroup. */
-const fewestWords = { f16: 8, q8: 4, q4: 2 } as const;
+/** Rows of a matrix that lie interleaved, and that one workgroup takes side by side. */
+export const rowsPerGroup = (segments: number): number => Math.floor(workgroupSize / segments);
+
+/** Numbers of segments that leave few lanes of a workgroup without a row. Four lanes share their scales. */
+const segmentCounts = [32, 28, 20, 16, 12, 8, 4];
+
+/** Fewest 16-byte words that make a lane worth its sum in the fold. */
+const fewestWords = { f16: 6, q8: 3, q4: 1 } as const;
 
 /**
- * Among how many lanes a row of K values is dealt out. More segments keep more lanes busy on one row; a number that would
- * pad by more than an eighth, or leave a lane too few words, is not worth it. It fixes the order of summation, so it depends on K and
- * the format alone, never on the device.
+ * Among how many lanes a row of K values is dealt out. More segments keep more lanes busy on one row, and more loads under
+ * way; a number that pads by a sixteenth more than the least, or leaves a lane too few words, is not worth it. It fixes the
+ * order of summation, so it depends on K and the format alone, never on the device.
  */
 export function segmentsOf(inputSize: number, format: WeightFormat): { segments: number; segmentWords: number } {
   const words = Math.ceil(inputSize / (8 << formatCodes[format]));
-  for (const segments of [16, 8, 4]) {
-    const segmentWords = Math.ceil(words / segments);
-    if (segmentWords >= fewestWords[format] && segmentWords * segments <= words * 1.125) {
-      return { segments, segmentWords };
-    }
-  }
-  return { segments: 4, segmentWords: Math.ceil(words / 4) };
+  const wordsOf = (segments: number) => Math.ceil(words / segments);
+  const least = 4 * wordsOf(4);
+  const isGood = (segments: number) =>
+    wordsOf(segments) >= fewestWords[format] && segments * wordsOf(segments) <= least * 1.0625;
+  const segments = segmentCounts.find(isGood) ?? 4;
+  return { segments, segmentWords: wordsOf(segments) };
 }
 
-/** Words of a packed matrix, of 16 bytes each. */
-export function packedWords(
+/** Bytes of a packed matrix: of its words, and of the scales of these. */
+export function packedBytes(
   { outputSize, inputSize }: { outputSize: number; inputSize: number },
   format: WeightFormat,
-): number {
+): { words: number; scales: number } {
   const { segments, segmentWords } = segmentsOf(inputSize, format);
-  return Math.ceil(outputSize / (workgroupSize / segments)) * segmentWords * workgroupSize;
+  const groupRows = rowsPerGroup(segments);
+  const words = Math.ceil(outputSize / groupRows) * segmentWords * groupRows * segments * 16;
+  // 16 bytes are 8 << format values, and a scale takes 2 bytes per 32 values.
+  return { words, scales: format === 'f16' ? 0 : (words / 16) * (format === 'q8' ? 1 : 2) };
 }

@@ -2,7 +2,7 @@ import { ModelFormatError } from '../errors.ts';
 import { createStorage } from '../gpu/buffers.ts';
 import { bindingLimit, checkBindingSize, type Gpu } from '../gpu/device.ts';
 import { createPacker, type Packer, type StoredRows } from '../kernels/pack.ts';
-import { type PackedMatrix, packedWords, partRows, type SplitMatrix, type WeightFormat } from '../kernels/packed.ts';
+import { type PackedMatrix, packedBytes, partRows, type SplitMatrix, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
 import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
 import type { OpenedModel } from './opened_model.ts';
@@ -276,8 +276,8 @@ export function checkWeightLimits(gpu: Gpu, url: string, config: ModelConfig, fo
   const outputSize = 2 * ffnSize;
   for (let index = 0; index < layerCount; index++) {
     const format = formats(gateUpModules(config, `model.layers.${index}`).map((module) => `${module}.weight`));
-    const sizeBytes = packedWords({ outputSize, inputSize }, format) * 16;
+    const { words } = packedBytes({ outputSize, inputSize }, format);
     const what = `gate and up of ${url} (${outputSize} × ${inputSize}, ${format})`;
-    checkBindingSize(gpu.device.limits, what, sizeBytes);
+    checkBindingSize(gpu.device.limits, what, words);
   }
 }

@@ -6,7 +6,7 @@ import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
 import { matmulRowsStep, maxRows } from '../../src/kernels/matmul_rows.ts';
 import { createPacker } from '../../src/kernels/pack.ts';
-import { packedWords, type WeightFormat } from '../../src/kernels/packed.ts';
+import { packedBytes, type WeightFormat } from '../../src/kernels/packed.ts';
 import { rowsSize } from '../../src/kernels/rows.ts';
 import { decodeFloat16 } from '../reference/float_formats.ts';
 import { matmul } from '../reference/matmul.ts';
@@ -161,14 +161,14 @@ export async function benchMatmul(
     }
     const timings = await timePasses(gpu, kinds, timing);
     const least = timings.map((one) => one.leastMs);
-    const bytes = packedWords(weight, format) * (format === 'f16' ? 16 : 18);
+    const { words, scales } = packedBytes(weight, format);
     return {
       ...shape,
       format,
       ms: timings.map((one) => one.ms),
       spread: timings.map((one) => one.spread),
       v: least.map((time) => time / (least[0] as number)),
-      bytesPerSecond: (1000 * bytes) / (least[0] as number),
+      bytesPerSecond: (1000 * (words + scales)) / (least[0] as number),
     };
   } finally {
     for (const buffer of [...Object.values(buffers), ...rowBuffers, weight.buffer, weight.scales])

@@ -1,15 +1,19 @@
 /** Rounds of models that are not here: random weights of real shapes, measured v and c, and the speedup for given acceptance. */
 import { expectedTokensPerRound } from '../../demo/cost_model.ts';
-import { createStorage, createStorageFrom } from '../../src/gpu/buffers.ts';
-import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
-import { type PackedMatrix, packedWords, segmentsOf, type WeightFormat } from '../../src/kernels/packed.ts';
+import { median } from '../../demo/measure.ts';
+import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
+import { bindingLimit, closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
+import { encodeStep, type Step } from '../../src/gpu/kernel.ts';
+import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
+import { type PackedMatrix, packedBytes, segmentsOf, type WeightFormat } from '../../src/kernels/packed.ts';
 import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
-import { createForward } from '../../src/model/forward.ts';
+import { createForward, type Forward } from '../../src/model/forward.ts';
 import type { Weights } from '../../src/model/weights.ts';
 import { measureCosts } from '../../src/speculative/costs.ts';
 import { createRoundPlan } from '../../src/speculative/round.ts';
-import { createSequences } from '../../src/speculative/sequence.ts';
+import { createSequences, setTurns } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
+import { timePasses } from './timing.ts';
 
 const llama = {
   architectures: ['LlamaForCausalLM'],
@@ -84,9 +88,18 @@ export type ShapesReport = ShapesOptions & {
   weightBytes: { target: number; draft: number };
   /** Weights of the target / time of one row. */
   bytesPerSecond: number;
+  /** Of a copy between two buffers, read and written. */
+  copyBytesPerSecond: number;
+  /** Where the target's passes spend their time, in µs by rows. */
+  steps: StepTimes[];
   /** Speedup by acceptance and k: expected tokens of a round / its measured cost. */
   speedups: { alpha: number; byDraftLength: number[] }[];
 };
+
+/** The steps of one name in a pass, in the place they have in every layer. */
+export type StepTimes = { label: string; dispatches: number; microseconds: number[] };
+
+const profiledRows = [1, 2, 4, 8];
 
 export async function benchShapes(options: ShapesOptions): Promise<ShapesReport> {
   const { shapes, dtype, layers, sampleCount } = options;
@@ -105,6 +118,13 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
     const forwards = { target: target.forward, draft: draft.forward };
     const plan = await createRoundPlan(gpu, forwards, { sequences });
     const costs = await measureCosts(gpu, plan, sequences, { sampleCount });
+    const copyBytesPerSecond = await measureCopy(gpu, sampleCount);
+    const steps: StepTimes[] = [];
+    for (const rows of profiledRows) {
+      setTurns(gpu, sequences, new Map([[0, rows - 1]]));
+      submitPass(gpu, 'profiled rows', (pass) => encodeStep(pass, plan.rows.verifyAll, { rows, blocks: 1 }));
+      await profile(gpu, target.forward, rows, sampleCount, steps);
+    }
     const speedupOf = (alpha: number) =>
       costs.v.map((v, k) => (k === 0 ? 1 : expectedTokensPerRound(alpha, k) / (k * (costs.c as number) + v)));
     return {
@@ -114,6 +134,8 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
       layerCounts: { target: target.config.layerCount, draft: draft.config.layerCount },
       weightBytes: { target: target.weights.sizeBytes, draft: draft.weights.sizeBytes },
       bytesPerSecond: (1000 * target.weights.sizeBytes) / costs.targetStepMs,
+      copyBytesPerSecond,
+      steps,
       speedups: [0.5, 0.7, 0.9].map((alpha) => ({ alpha, byDraftLength: speedupOf(alpha) })),
     };
   } finally {
@@ -121,17 +143,69 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
   }
 }
 
+/** Times the steps of each kind by themselves, every layer's in turn so that no cache holds their weights. */
+async function profile(
+  gpu: Gpu,
+  forward: Forward,
+  rows: number,
+  sampleCount: number,
+  into: StepTimes[],
+): Promise<void> {
+  const { few } = forward.body;
+  const { dispatchesPerLayer } = forward;
+  const beforeLayers = few.length % dispatchesPerLayer;
+  const kinds = Array.from({ length: dispatchesPerLayer }, (_, place) => {
+    const steps = few.filter((_, i) => i >= beforeLayers && (i - beforeLayers) % dispatchesPerLayer === place);
+    return { label: `${place + 1} ${steps[0]?.label}`, steps };
+  });
+  kinds.push({ label: 'embed', steps: few.slice(0, beforeLayers) }, { label: 'final norm, head', steps: forward.head });
+  const encode = (steps: readonly Step[]) => (pass: GPUComputePassEncoder) => {
+    for (const step of steps) encodeStep(pass, step, { rows, blocks: 1 });
+  };
+  const times = await timePasses(
+    gpu,
+    kinds.map(({ steps }) => encode(steps)),
+    { sampleCount, sampleMs: 20 },
+  );
+  for (const [i, { label, steps }] of kinds.entries()) {
+    into[i] ??= { label, dispatches: steps.length, microseconds: [] };
+    into[i].microseconds.push(1000 * (times[i]?.ms as number));
+  }
+}
+
+/** The bandwidth of a copy that no cache holds, the median of several. */
+async function measureCopy(gpu: Gpu, sampleCount: number): Promise<number> {
+  const sizeBytes = Math.min(2 ** 28, bindingLimit(gpu.device.limits));
+  const repeats = 8;
+  const [from, to] = [createStorage(gpu, 'copy source', sizeBytes), createStorage(gpu, 'copy destination', sizeBytes)];
+  const times: number[] = [];
+  for (let sample = 0; sample <= sampleCount; sample++) {
+    await gpuIdle(gpu);
+    const start = performance.now();
+    const encoder = gpu.device.createCommandEncoder();
+    for (let i = 0; i < repeats; i++) encoder.copyBufferToBuffer(from, 0, to, 0, sizeBytes);
+    gpu.device.queue.submit([encoder.finish()]);
+    await gpuIdle(gpu);
+    if (sample > 0) times.push((performance.now() - start) / repeats); // the first one warms up
+  }
+  destroyBuffer(gpu, from);
+  destroyBuffer(gpu, to);
+  return (2000 * sizeBytes) / median(times);
+}
+
 export function shapesMarkdown(report: ShapesReport): string {
   const { shapes, dtype, costs, layerCounts, weightBytes, adapter } = report;
   const row = (...cells: (string | number)[]) => `| ${cells.join(' | ')} |`;
   const ks = costs.v.map((_, k) => k);
+  const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1);
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return [
     `## ${shapes}, ${dtype}, random weights: ${adapter}`,
     '',
     `Layers: target ${layerCounts.target}, draft ${layerCounts.draft}; weights ${mib(weightBytes.target)}, ${mib(weightBytes.draft)}. ` +
-      `Target step ${costs.targetStepMs.toFixed(2)} ms (${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s), draft step ` +
-      `${costs.draftStepMs?.toFixed(2)} ms, c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples.`,
+      `Target step ${costs.targetStepMs.toFixed(2)} ms (${gigabytes(report.bytesPerSecond)} GB/s; a copy: ` +
+      `${gigabytes(report.copyBytesPerSecond)}), draft step ${costs.draftStepMs?.toFixed(2)} ms, ` +
+      `c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples.`,
     '',
     row('k', ...ks),
     row(...['', ...ks].map(() => '---')),
@@ -139,6 +213,12 @@ export function shapesMarkdown(report: ShapesReport): string {
     row('±', ...costs.vSpread.map((spread) => `${(100 * spread).toFixed(0)} %`)),
     ...report.speedups.map(({ alpha, byDraftLength }) =>
       row(`S at α = ${alpha}`, ...byDraftLength.map((speedup) => speedup.toFixed(2))),
+    ),
+    '',
+    row('step', 'dispatches', ...profiledRows.map((rows) => `µs, ${rows} rows`)),
+    row(...['', '', ...profiledRows].map(() => '---')),
+    ...report.steps.map(({ label, dispatches, microseconds }) =>
+      row(label, dispatches, ...microseconds.map((value) => value.toFixed(0))),
     ),
     '',
   ].join('\n');
@@ -173,11 +253,11 @@ function randomWeights(gpu: Gpu, label: string, config: ModelConfig, dtype: Weig
   };
   const noScales = createStorage(gpu, 'no scales', 16);
   const matrix = (outputSize: number, inputSize: number, format: WeightFormat): PackedMatrix => {
-    const words = packedWords({ outputSize, inputSize }, format);
+    const bytes = packedBytes({ outputSize, inputSize }, format);
     const isHalf = format === 'f16';
     return {
-      buffer: fill(createStorage(gpu, `${label} weight`, words * 16), isHalf),
-      scales: isHalf ? noScales : fill(createStorage(gpu, `${label} scales`, words * 2), true),
+      buffer: fill(createStorage(gpu, `${label} weight`, bytes.words), isHalf),
+      scales: isHalf ? noScales : fill(createStorage(gpu, `${label} scales`, bytes.scales), true),
       format,
       outputSize,
       inputSize,

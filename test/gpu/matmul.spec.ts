@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kernel.ts';
 import { type MatmulOptions, matmulParams, matmulRows, matmulRowsStep } from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
-import { formatCodes, type WeightFormat } from '../../src/kernels/packed.ts';
+import { formatCodes, rowsPerGroup, type WeightFormat } from '../../src/kernels/packed.ts';
 import { findRowMismatches } from '../../src/model/self_test.ts';
 import { glu } from '../reference/glu.ts';
 import { matmul } from '../reference/matmul.ts';
@@ -27,10 +27,12 @@ describe.each([
   ['f16', 36, 20],
   ['f16', 128, 70],
   ['f16', 640, 256],
+  ['f16', 2048, 34],
   ['f16', 4, 3],
   ['q8', 36, 20],
   ['q8', 640, 70],
   ['q4', 36, 20],
+  ['q4', 576, 22],
   ['q4', 1024, 70],
   ['q4', 4, 3],
 ] as [WeightFormat, number, number][])('matmul %s K=%i N=%i', (format, inputSize, outputSize) => {
@@ -82,8 +84,8 @@ it('the load-time self-test finds no difference here, and catches a planted chan
   gpu.rewriteShader = (label, code) =>
     label.includes('ROWS=4')
       ? code
-          .replace('acc = acc + vec2(a.w, b.w) * x.w;', '')
-          .replace('acc = acc + vec2(a.x, b.x)', 'acc = acc + vec2(a.w, b.w) * x.w; acc = acc + vec2(a.x, b.x)')
+          .replace('part = part + vec2(a.high.w, b.high.w) * y.w;', '')
+          .replace('vec2(a.low.x, b.low.x) * x.x;', 'vec2(a.high.w, b.high.w) * y.w + vec2(a.low.x, b.low.x) * x.x;')
       : code;
   try {
     expect(await findRowMismatches(gpu, matrices)).toEqual([
@@ -110,7 +112,7 @@ describe.each([
       const [outputSize, inputSize] = [24, 2048];
       const weight = await packed(createRandom(1).normals(outputSize * inputSize), inputSize, format);
       const words = (outputSize * inputSize) / (8 << formatCodes[format]);
-      const groups = Math.ceil(outputSize / 2 / (64 / weight.segments));
+      const groups = Math.ceil(outputSize / 2 / rowsPerGroup(weight.segments));
       const loadsPerLane = words / groups / 64;
       const counted: Kernel = {
         ...matmulRows,
@@ -118,7 +120,7 @@ describe.each([
         bindings: [...matmulRows.bindings, { name: 'trace', kind: 'write' }],
         code: `${matmulRows.code
           .replace(/weight\[(index[AB])\]/g, 'traced_weight($1)')
-          .replace(/= input\[(.*?)\];/, '= traced_input($1);')
+          .replace(/= input\[(.*?)\];/g, '= traced_input($1);')
           .replace('var indexA =', 'workgroupIndex = group; laneIndex = lane; var indexA =')}
         // (groups, 64 lanes, 1 + loads): how many loads of the input, then which words of the weight.
         @group(0) @binding(7) var<storage, read_write> trace: array<u32>;
@@ -136,7 +138,7 @@ describe.each([
           return input[index];
         }`,
       };
-      expect(counted.code.match(/traced_\w+\(/g)?.length).toBe(2 + 1 + 2);
+      expect(counted.code.match(/traced_\w+\(/g)?.length).toBe(2 + 2 + 2);
       const pipeline = await createPipeline(device(), counted, { FORMAT: formatCodes[format], ROWS: rowTotal });
       const trace = empty(groups * 64 * (1 + loadsPerLane));
       const bindGroup = createBindGroup(device(), counted, {
