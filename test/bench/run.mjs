@@ -5,7 +5,8 @@
  *
  * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
  * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
- * random weights of these models' shapes. Both take `--samples 5` and only print.
+ * random weights of these models' shapes. Both take `--samples 5` and only print; with `--node` they run in Node, on
+ * Dawn (the `webgpu` package), where there is no browser for the GPU at hand.
  * `npm run bench -- --baselines [--tokens 64 --repeats 3]`: beside transformers.js and wllama, see baselines.mjs.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -33,20 +34,33 @@ const { values } = parseArgs({
     dtype: { type: 'string', default: 'q4' },
     layers: { type: 'string' },
     samples: { type: 'string', default: '5' },
+    node: { type: 'boolean', default: false },
   },
 });
+
+const printsOnly = values.kernels || values.shapes !== undefined;
+const serverOptions = {
+  configFile: join(root, 'vite.config.ts'),
+  logLevel: /** @type {const} */ ('error'),
+  server: { port: 0, open: false, hmr: false },
+  plugins: values.baselines ? [baselineServer()] : [],
+};
+if (values.node && printsOnly) {
+  const server = await createServer({ ...serverOptions, server: { middlewareMode: true } });
+  const { file, run, print, options } = figuresOf();
+  await server.ssrLoadModule(join(root, 'test', 'gpu', 'setup_node.ts'));
+  const bench = await server.ssrLoadModule(join(root, 'test', 'bench', file));
+  console.log(`\n${bench[print](await bench[run](options))}`);
+  await server.close();
+  process.exit(); // Dawn's threads would keep the process
+}
 
 if (values.baselines) prepareBaselines();
 const browserFound = await ensureBrowser();
 const { kind, line } = await chooseAdapter(browserFound);
 console.log(`Adapter: ${line} (${kind}), in ${browserFound.label}`);
 
-const server = await createServer({
-  configFile: join(root, 'vite.config.ts'),
-  logLevel: 'error',
-  server: { port: 0, open: false, hmr: false },
-  plugins: values.baselines ? [baselineServer()] : [],
-});
+const server = await createServer(serverOptions);
 const browser = await chromium.launch(launchOptions(browserFound, kind));
 try {
   await server.listen();
@@ -55,11 +69,30 @@ try {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error(`On the page: ${error.message}`));
   if (values.baselines) await compareWithBaselines(url);
-  else if (values.kernels || values.shapes !== undefined) await printFigures(page, url);
+  else if (printsOnly) await printFigures(page, url);
   else await runPageBench(page, url);
 } finally {
   await browser.close();
   await server.close();
+}
+
+/** The module of a bench that prints figures, and what it is called with. */
+function figuresOf() {
+  const sampleCount = Number(values.samples);
+  const layers = values.layers === undefined ? null : Number(values.layers);
+  return values.kernels
+    ? {
+        file: 'matmul.bench.ts',
+        run: 'benchKernels',
+        print: 'kernelsMarkdown',
+        options: { only: values.only, sampleCount },
+      }
+    : {
+        file: 'shapes.bench.ts',
+        run: 'benchShapes',
+        print: 'shapesMarkdown',
+        options: { ...values, layers, sampleCount },
+      };
 }
 
 /** Runs the module of a bench in an empty page, and prints its table. */
@@ -67,11 +100,7 @@ async function printFigures(/** @type {import('@playwright/test').Page} */ page,
   page.on('console', (message) => console.log(message.text()));
   await page.route('**/empty', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
   await page.goto(`${url}empty`);
-  const sampleCount = Number(values.samples);
-  const layers = values.layers === undefined ? null : Number(values.layers);
-  const [file, run, print, options] = values.kernels
-    ? ['matmul.bench.ts', 'benchKernels', 'kernelsMarkdown', { only: values.only, sampleCount }]
-    : ['shapes.bench.ts', 'benchShapes', 'shapesMarkdown', { ...values, layers, sampleCount }];
+  const { file, run, print, options } = figuresOf();
   const markdown = await page.evaluate(
     async ([path, runName, printName, given]) => {
       const bench = await import(/** @type {string} */ (path));
