@@ -57,10 +57,27 @@ fn add_product(sum: f32, index: u32, k: vec4<f32>) -> f32 {
   return total;
 }
 
+// Four vectors of a key, which were all under way at once, times those of a query; `left` of them are in the head.
+fn add_products(sum: f32, index: u32, left: u32, k0: vec4<f32>, k1: vec4<f32>, k2: vec4<f32>, k3: vec4<f32>) -> f32 {
+  var total = add_product(sum, index, k0);
+  if (HEAD_DIM % 16u == 0u || left > 1u) { total = add_product(total, index + 1u, k1); }
+  if (HEAD_DIM % 16u == 0u || left > 2u) { total = add_product(total, index + 2u, k2); }
+  if (HEAD_DIM % 16u == 0u || left > 3u) { total = add_product(total, index + 3u, k3); }
+  return total;
+}
+
 // A value of weight 0 is not added: what lies at positions that a query does not see may be no number.
-fn add_value(total: vec4<f32>, j: u32, i: u32, value: vec4<f32>) -> vec4<f32> {
-  let weight = scores[j * 64u + i];
+fn add_value(total: vec4<f32>, weight: f32, value: vec4<f32>) -> vec4<f32> {
   return select(total + weight * value, total, weight == 0.0);
+}
+
+// Four neighbouring positions, as far as they lie before `end`, onto the sum of query j.
+fn add_values(sum: vec4<f32>, j: u32, i: u32, end: u32, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> vec4<f32> {
+  let at = j * 64u + i;
+  var total = add_value(sum, scores[at], v0);
+  total = add_value(total, select(0.0, scores[min(at + 1u, 511u)], i + 1u < end), v1);
+  total = add_value(total, select(0.0, scores[min(at + 2u, 511u)], i + 2u < end), v2);
+  return add_value(total, select(0.0, scores[min(at + 3u, 511u)], i + 3u < end), v3);
 }
 
 @compute @workgroup_size(64)
@@ -110,16 +127,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let query5 = query_index(firstRow, first + 5u, kvHead, headsPerKv) * quads;
     let query6 = query_index(firstRow, first + 6u, kvHead, headsPerKv) * quads;
     let query7 = query_index(firstRow, first + 7u, kvHead, headsPerKv) * quads;
-    for (var i = 0u; i < quads; i += 1u) {
-      let k = unpack_halves(keys[(page * quads + i) * 64u + lane]);
-      score0 = add_product(score0, query0 + i, k);
-      if (count > 1u) { score1 = add_product(score1, query1 + i, k); }
-      if (count > 2u) { score2 = add_product(score2, query2 + i, k); }
-      if (count > 3u) { score3 = add_product(score3, query3 + i, k); }
-      if (count > 4u) { score4 = add_product(score4, query4 + i, k); }
-      if (count > 5u) { score5 = add_product(score5, query5 + i, k); }
-      if (count > 6u) { score6 = add_product(score6, query6 + i, k); }
-      if (count > 7u) { score7 = add_product(score7, query7 + i, k); }
+    for (var i = 0u; i < quads; i += 4u) {
+      let k0 = unpack_halves(keys[(page * quads + i) * 64u + lane]);
+      let k1 = unpack_halves(keys[(page * quads + min(i + 1u, quads - 1u)) * 64u + lane]);
+      let k2 = unpack_halves(keys[(page * quads + min(i + 2u, quads - 1u)) * 64u + lane]);
+      let k3 = unpack_halves(keys[(page * quads + min(i + 3u, quads - 1u)) * 64u + lane]);
+      score0 = add_products(score0, query0 + i, quads - i, k0, k1, k2, k3);
+      if (count > 1u) { score1 = add_products(score1, query1 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 2u) { score2 = add_products(score2, query2 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 3u) { score3 = add_products(score3, query3 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 4u) { score4 = add_products(score4, query4 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 5u) { score5 = add_products(score5, query5 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 6u) { score6 = add_products(score6, query6 + i, quads - i, k0, k1, k2, k3); }
+      if (count > 7u) { score7 = add_products(score7, query7 + i, quads - i, k0, k1, k2, k3); }
     }
     scores[lane] = score0;
     scores[64u + lane] = score1;
@@ -186,16 +206,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var total6 = vec4(0.0);
     var total7 = vec4(0.0);
     let end = select(min((part + 1u) * positions, seen.y), 0u, part >= partCount);
-    for (var i = max(part * positions, seen.x); i < end; i += 1u) {
-      let value = unpack_halves(values[(page * 64u + i) * quads + quad]);
-      total0 = add_value(total0, 0u, i, value);
-      if (count > 1u) { total1 = add_value(total1, 1u, i, value); }
-      if (count > 2u) { total2 = add_value(total2, 2u, i, value); }
-      if (count > 3u) { total3 = add_value(total3, 3u, i, value); }
-      if (count > 4u) { total4 = add_value(total4, 4u, i, value); }
-      if (count > 5u) { total5 = add_value(total5, 5u, i, value); }
-      if (count > 6u) { total6 = add_value(total6, 6u, i, value); }
-      if (count > 7u) { total7 = add_value(total7, 7u, i, value); }
+    for (var i = max(part * positions, seen.x); i < end; i += 4u) {
+      let v0 = unpack_halves(values[(page * 64u + i) * quads + quad]);
+      let v1 = unpack_halves(values[(page * 64u + min(i + 1u, 63u)) * quads + quad]);
+      let v2 = unpack_halves(values[(page * 64u + min(i + 2u, 63u)) * quads + quad]);
+      let v3 = unpack_halves(values[(page * 64u + min(i + 3u, 63u)) * quads + quad]);
+      total0 = add_values(total0, 0u, i, end, v0, v1, v2, v3);
+      if (count > 1u) { total1 = add_values(total1, 1u, i, end, v0, v1, v2, v3); }
+      if (count > 2u) { total2 = add_values(total2, 2u, i, end, v0, v1, v2, v3); }
+      if (count > 3u) { total3 = add_values(total3, 3u, i, end, v0, v1, v2, v3); }
+      if (count > 4u) { total4 = add_values(total4, 4u, i, end, v0, v1, v2, v3); }
+      if (count > 5u) { total5 = add_values(total5, 5u, i, end, v0, v1, v2, v3); }
+      if (count > 6u) { total6 = add_values(total6, 6u, i, end, v0, v1, v2, v3); }
+      if (count > 7u) { total7 = add_values(total7, 7u, i, end, v0, v1, v2, v3); }
     }
     parts[lane] = total0;
     parts[64u + lane] = total1;

@@ -43,13 +43,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var packed = weight[index];
   var scale = word_scales(index);
   for (var j = 0u; j < word_pieces(); j += 1u) {
-    let values = first_piece(packed);
+    let values = first_piece(packed, scale.x);
     let first = piece_vector(step * word_pieces() + j, segment, params.segments);
     if (first < vectors) {
-      output[t * vectors + first] = params.scale * (scale.x * values.low);
+      output[t * vectors + first] = params.scale * values.low;
     }
     if (first + 1u < vectors) {
-      output[t * vectors + first + 1u] = params.scale * (scale.x * values.high);
+      output[t * vectors + first + 1u] = params.scale * values.high;
     }
     packed = next_piece(packed);
     scale = scale.yzwx;

@@ -5,8 +5,8 @@
 // Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D, and ceil(M / 8) in z; lane = output row · segments + segment, and
 //   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
 //   ROWS (most of M in one workgroup: 1, 2, 4, 8). Needs: nothing optional.
-// Numerics: each piece of 8 in ascending k, times its scale onto the segment's sum, segments folded left to right;
-//   matmul_tile.wgsl sums in the same order.
+// Numerics: each segment of K in ascending k, every product onto the running sum (one on its own could be fused with either
+//   neighbour), segments folded left to right; matmul_tile.wgsl sums in the same order.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
 override ROWS: u32;
@@ -35,20 +35,21 @@ struct Params {
 var<workgroup> partial: array<vec2<f32>, ROWS * 64u>;  // (M, lanes)
 
 // A piece of two weight rows times the input from vector k4 on, onto the running sums of their outputs.
-fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: Piece, b: Piece, scale: vec2<f32>) -> vec2<f32> {
+fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: Piece, b: Piece) -> vec2<f32> {
   let row = m * params.inputVectors;
   // The padding behind K holds zero weights, so any input of the row may stand there.
   let x = input[row + min(k4, params.inputVectors - 1u)];
   let y = input[row + min(k4 + 1u, params.inputVectors - 1u)];
-  var part = vec2(a.low.x, b.low.x) * x.x;
-  part = part + vec2(a.low.y, b.low.y) * x.y;
-  part = part + vec2(a.low.z, b.low.z) * x.z;
-  part = part + vec2(a.low.w, b.low.w) * x.w;
-  part = part + vec2(a.high.x, b.high.x) * y.x;
-  part = part + vec2(a.high.y, b.high.y) * y.y;
-  part = part + vec2(a.high.z, b.high.z) * y.z;
-  part = part + vec2(a.high.w, b.high.w) * y.w;
-  return sum + scale * part;
+  var acc = sum;
+  acc = acc + vec2(a.low.x, b.low.x) * x.x;
+  acc = acc + vec2(a.low.y, b.low.y) * x.y;
+  acc = acc + vec2(a.low.z, b.low.z) * x.z;
+  acc = acc + vec2(a.low.w, b.low.w) * x.w;
+  acc = acc + vec2(a.high.x, b.high.x) * y.x;
+  acc = acc + vec2(a.high.y, b.high.y) * y.y;
+  acc = acc + vec2(a.high.z, b.high.z) * y.z;
+  acc = acc + vec2(a.high.w, b.high.w) * y.w;
+  return acc;
 }
 
 fn product(sum: f32, n: u32) -> f32 {
@@ -111,18 +112,17 @@ fn main(
     var scaleA = word_scales(indexA);
     var scaleB = word_scales(indexB);
     for (var j = 0u; j < word_pieces(); j += 1u) {
-      let a = first_piece(packedA);
-      let b = first_piece(packedB);
-      let scale = vec2(scaleA.x, scaleB.x);
+      let a = first_piece(packedA, scaleA.x);
+      let b = first_piece(packedB, scaleB.x);
       let k4 = piece_vector(step * word_pieces() + j, segment, params.segments);
-      sum0 = accumulate(sum0, firstRow, k4, a, b, scale);
-      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b, scale); }
-      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b, scale); }
-      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b, scale); }
-      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b, scale); }
-      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b, scale); }
-      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b, scale); }
-      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b, scale); }
+      sum0 = accumulate(sum0, firstRow, k4, a, b);
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b); }
       packedA = next_piece(packedA);
       packedB = next_piece(packedB);
       scaleA = scaleA.yzwx;

@@ -4,8 +4,7 @@
 // Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
 //   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
-// Numerics: each piece of 8 in ascending k, times its scale onto the segment's sum, segments folded left to right: the
-//   order of matmul_rows.wgsl.
+// Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
 
@@ -32,8 +31,7 @@ struct Params {
 
 const TILE = 32u;
 const STEP_PIECES = 4u;  // pieces per output and step: 32 k
-var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs), without their scales
-var<workgroup> scaleTile: array<f32, 128>;    // (4 pieces, 32 outputs)
+var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs)
 var<workgroup> inputTile: array<f32, 1024>;   // (32 k, 32 rows)
 
 // Row of the weight that a column of the tile multiplies with. With an activation 2 gates and their 2 ups take turns.
@@ -61,7 +59,7 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
     }
     for (var j = 0u; j < word_pieces(); j += 1u) {
       let piece = word * word_pieces() + j;
-      let values = first_piece(packed);
+      let values = first_piece(packed, scale.x);
       for (var half = 0u; half < 2u; half += 1u) {
         let w = select(values.low, values.high, half == 1u);
         let k = piece * 8u + half * 4u;
@@ -70,7 +68,6 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
         weightTile[(k + 2u) * TILE + column] = w.z;
         weightTile[(k + 3u) * TILE + column] = w.w;
       }
-      scaleTile[piece * TILE + column] = scale.x;
       packed = next_piece(packed);
       scale = scale.yzwx;
     }
@@ -153,26 +150,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let words = min(stepWords, params.segmentWords - step);
       load_tiles(lane, firstRow, group.x, segment, step, words);
       workgroupBarrier();
-      for (var piece = 0u; piece < words * word_pieces(); piece += 1u) {
-        var part0 = vec4(0.0);
-        var part1 = vec4(0.0);
-        var part2 = vec4(0.0);
-        var part3 = vec4(0.0);
-        for (var k = piece * 8u; k < piece * 8u + 8u; k += 1u) {
-          let w = k * TILE + columns;
-          let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
-          let x = k * TILE + tileRows;
-          part0 = part0 + weights * inputTile[x];
-          part1 = part1 + weights * inputTile[x + 1u];
-          part2 = part2 + weights * inputTile[x + 2u];
-          part3 = part3 + weights * inputTile[x + 3u];
-        }
-        let s = piece * TILE + columns;
-        let scale = vec4(scaleTile[s], scaleTile[s + 1u], scaleTile[s + 2u], scaleTile[s + 3u]);
-        sum0 = sum0 + scale * part0;
-        sum1 = sum1 + scale * part1;
-        sum2 = sum2 + scale * part2;
-        sum3 = sum3 + scale * part3;
+      for (var k = 0u; k < words * word_pieces() * 8u; k += 1u) {
+        let w = k * TILE + columns;
+        let x = k * TILE + tileRows;
+        let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
+        sum0 = sum0 + weights * inputTile[x];
+        sum1 = sum1 + weights * inputTile[x + 1u];
+        sum2 = sum2 + weights * inputTile[x + 2u];
+        sum3 = sum3 + weights * inputTile[x + 3u];
       }
       workgroupBarrier();
     }

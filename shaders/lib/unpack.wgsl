@@ -33,13 +33,13 @@ fn four_nibbles(nibbles: u32) -> vec4<f32> {
     - vec4(8388616.0, 524296.0, 32776.0, 2056.0);
 }
 
-// The first piece of a word, without its scale.
-fn first_piece(packed: vec4<u32>) -> Piece {
+// The first piece of a word.
+fn first_piece(packed: vec4<u32>, scale: f32) -> Piece {
   if (FORMAT == 1u) {
-    return Piece(four_bytes(packed.x), four_bytes(packed.y));
+    return Piece(scale * four_bytes(packed.x), scale * four_bytes(packed.y));
   }
   if (FORMAT == 2u) {
-    return Piece(four_nibbles(packed.x), four_nibbles(packed.x >> 16u));
+    return Piece(scale * four_nibbles(packed.x), scale * four_nibbles(packed.x >> 16u));
   }
   return Piece(
     vec4(unpack2x16float(packed.x), unpack2x16float(packed.y)),

@@ -18,7 +18,7 @@ import { type Sequences, setTurns, startSequence } from './sequence.ts';
 
 /** Committed length at which passes are timed: short enough for any context, long enough for attention to show. */
 const timedLength = 48;
-/** A sample repeats its pass within one submit until it takes this long, so that the sync does not count. */
+/** A sample repeats its pass until it takes this long, and waits once, so that the sync does not count. */
 const sampleMs = 20;
 const maxRepeats = 64;
 const mode: RoundMode = { sampling: 'greedy', logprobs: false };
@@ -30,7 +30,7 @@ const slot = 0;
 const quickRowCounts = rowVariants;
 
 /**
- * Measures c and v(1..8): wall time of passes repeated within one submit, all kinds interleaved, medians.
+ * Measures c and v(1..8): wall time of passes submitted one behind the other, all kinds interleaved, medians.
  * v(M) is a target pass over M rows against one row, c a draft step against a target step.
  * `quick`: what loading an engine has time for.
  */
@@ -81,9 +81,8 @@ export async function measureCosts(
     setTurns(gpu, sequences, new Map([[slot, draftLength]]));
     await gpuIdle(gpu);
     const start = performance.now();
-    submitPass(gpu, 'cost sample', (pass) => {
-      for (let i = 0; i < repeats; i++) encode(pass);
-    });
+    // One submit each: as in rounds, the host encodes the next one while the device runs this.
+    for (let i = 0; i < repeats; i++) submitPass(gpu, 'cost sample', encode);
     await gpuIdle(gpu);
     return (performance.now() - start) / repeats;
   };

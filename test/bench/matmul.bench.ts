@@ -12,7 +12,7 @@ import { decodeFloat16 } from '../reference/float_formats.ts';
 import { matmul } from '../reference/matmul.ts';
 import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
-import { type TimingOptions, timePasses } from './timing.ts';
+import { type TimingOptions, timePasses, withTimestamps } from './timing.ts';
 
 /** A matrix (N, K) of a model. */
 export type MatmulShape = { name: string; outputSize: number; inputSize: number };
@@ -51,7 +51,7 @@ export async function benchKernels({
   only: string;
   sampleCount: number;
 }): Promise<KernelsReport> {
-  const gpu = await openGpu();
+  const gpu = await openGpu(withTimestamps(navigator.gpu));
   try {
     const figures: MatmulFigures[] = [];
     for (const shape of benchedShapes.filter(({ name }) => name.includes(only))) {

@@ -16,24 +16,62 @@ export type TimingOptions = {
   sampleCount: number;
   /** A sample repeats its pass until it takes this long. */
   sampleMs: number;
-  /** In ms; default wall time. CPU time says more where a software adapter shares its cores. */
-  clock?: () => number;
 };
 
-/** Times every kind of pass; each meets each moment of a machine that is not alone. */
+/** A GPU whose devices can tell when a pass began and ended, where they are able to. */
+export function withTimestamps(gpu: GPU): GPU {
+  const requestAdapter: GPU['requestAdapter'] = async (options) => {
+    const adapter = await gpu.requestAdapter(options);
+    if (!adapter?.features.has('timestamp-query')) return adapter;
+    const requestDevice = adapter.requestDevice.bind(adapter);
+    adapter.requestDevice = (descriptor) => requestDevice({ ...descriptor, requiredFeatures: ['timestamp-query'] });
+    return adapter;
+  };
+  return { requestAdapter } as GPU;
+}
+
+/** Times of passes by the device's own clock: without what the host takes to encode them. */
+function createTimestamps({ device }: Gpu) {
+  const querySet = device.createQuerySet({ type: 'timestamp', count: 2 });
+  const resolved = device.createBuffer({ size: 16, usage: 0x200 | 4 }); // query resolve, copy source
+  const staging = device.createBuffer({ size: 16, usage: 1 | 8 }); // map read, copy destination
+  return {
+    /** In ms. */
+    async time(encode: (pass: GPUComputePassEncoder) => void): Promise<number> {
+      const encoder = device.createCommandEncoder();
+      const timestampWrites = { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
+      const pass = encoder.beginComputePass({ timestampWrites });
+      encode(pass);
+      pass.end();
+      encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
+      encoder.copyBufferToBuffer(resolved, 0, staging, 0, 16);
+      device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(1);
+      const [begin, end] = new BigUint64Array(staging.getMappedRange()) as unknown as [bigint, bigint];
+      const nanoseconds = Number(end - begin);
+      staging.unmap();
+      return nanoseconds / 1e6;
+    },
+  };
+}
+
+/** Times every kind of pass, by the device's clock where it has one; each meets each moment of a machine that is not alone. */
 export async function timePasses(
   gpu: Gpu,
   kinds: readonly ((pass: GPUComputePassEncoder) => void)[],
-  { sampleCount, sampleMs, clock = () => performance.now() }: TimingOptions,
+  { sampleCount, sampleMs }: TimingOptions,
 ): Promise<Timing[]> {
+  const timestamps = gpu.device.features.has('timestamp-query') ? createTimestamps(gpu) : null;
   const time = async (encode: (pass: GPUComputePassEncoder) => void, repeats: number) => {
     await gpuIdle(gpu);
-    const start = clock();
-    submitPass(gpu, 'bench sample', (pass) => {
+    const all = (pass: GPUComputePassEncoder) => {
       for (let i = 0; i < repeats; i++) encode(pass);
-    });
+    };
+    if (timestamps !== null) return (await timestamps.time(all)) / repeats;
+    const start = performance.now();
+    submitPass(gpu, 'bench sample', all);
     await gpuIdle(gpu);
-    return (clock() - start) / repeats;
+    return (performance.now() - start) / repeats;
   };
   const repeats: number[] = [];
   for (const encode of kinds) {

@@ -84,8 +84,8 @@ it('the load-time self-test finds no difference here, and catches a planted chan
   gpu.rewriteShader = (label, code) =>
     label.includes('ROWS=4')
       ? code
-          .replace('part = part + vec2(a.high.w, b.high.w) * y.w;', '')
-          .replace('vec2(a.low.x, b.low.x) * x.x;', 'vec2(a.high.w, b.high.w) * y.w + vec2(a.low.x, b.low.x) * x.x;')
+          .replace('acc = acc + vec2(a.high.w, b.high.w) * y.w;', '')
+          .replace('var acc = sum;', 'var acc = sum + vec2(a.high.w, b.high.w) * y.w;')
       : code;
   try {
     expect(await findRowMismatches(gpu, matrices)).toEqual([
