@@ -149,9 +149,11 @@ async function probeAdapter(/** @type {FoundBrowser} */ browser, /** @type {'gpu
     return await page.evaluate(async () => {
       // A GPU process that cannot start leaves requestAdapter pending for ever.
       const silence = new Promise((resolve) => setTimeout(() => resolve(null), 10_000));
-      const adapter = /** @type {GPUAdapter | null | undefined} */ (
-        await Promise.race([navigator.gpu?.requestAdapter(), silence])
-      );
+      // One that has just started may have none at first.
+      const request = async () =>
+        (await navigator.gpu?.requestAdapter()) ??
+        (await new Promise((resolve) => setTimeout(resolve, 500)).then(() => navigator.gpu?.requestAdapter()));
+      const adapter = /** @type {GPUAdapter | null | undefined} */ (await Promise.race([request(), silence]));
       if (!adapter) return null;
       const { vendor, architecture, device, description } = adapter.info;
       const line = [vendor, architecture, device, description].filter((part) => part !== '').join(' ');

@@ -27,6 +27,9 @@ const requestedLimits = [
   'maxStorageBuffersPerShaderStage',
 ] as const;
 
+const retryMs = 500;
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** The high-performance adapter of `gpu` (default `navigator.gpu`). @throws WebGPUUnavailableError */
 export async function findAdapter(gpu: GPU | undefined = globalThis.navigator?.gpu): Promise<GPUAdapter> {
   if (gpu === undefined) {
@@ -35,7 +38,9 @@ export async function findAdapter(gpu: GPU | undefined = globalThis.navigator?.g
         'over https or on localhost; in Node pass `gpu` from the `webgpu` package to `foretoken/engine`.',
     );
   }
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const request = () => gpu.requestAdapter({ powerPreference: 'high-performance' });
+  // A browser whose GPU process has just started, or starts again, has none at first.
+  const adapter = (await request()) ?? (await sleep(retryMs).then(request));
   if (adapter === null) {
     throw new WebGPUUnavailableError(
       'Expected a WebGPU adapter, the browser offers none. Check that hardware acceleration is on (chrome://gpu) and the graphics driver is current.',
