@@ -37,7 +37,12 @@ export function readGgufTokenizer(metadata: MetadataReader): GgufTokenizer {
   }
   const isAdded = (type: number) => type === CONTROL || type === USER_DEFINED || type === UNKNOWN;
   const added = tokens
-    .map((content, id) => ({ id, content, special: types[id] !== USER_DEFINED, normalized: false }))
+    .map((content, id) => ({
+      id,
+      content,
+      special: types[id] !== USER_DEFINED,
+      normalized: model === 'llama' && isBlanks(content) && !hasSpacePrefix(metadata),
+    }))
     .filter(({ id, content }) => isAdded(types[id] as number) && content !== '');
   const token = (key: string): string | null => {
     if (!metadata.has(key)) return null;
@@ -97,6 +102,10 @@ function vocabOf(name: string, tokens: readonly string[], types: ArrayLike<numbe
   return vocab;
 }
 
+const hasSpacePrefix = (metadata: MetadataReader) => metadata.boolean('tokenizer.ggml.add_space_prefix', true);
+/** Such a token is looked for where every blank is written as ▁, so that a ▁ of the text counts as one. */
+const isBlanks = (token: string) => /^[ ▁]+$/.test(token);
+
 type Parts = { model: Json } & Json;
 
 function byteLevelParts(metadata: MetadataReader, tokens: readonly string[], types: ArrayLike<number>): Parts {
@@ -138,7 +147,7 @@ function sentencePieceParts(metadata: MetadataReader, tokens: readonly string[],
       if (known.has(left) && known.has(token.slice(cut))) merges.push([left, token.slice(cut)]);
     }
   }
-  const hasPrefix = metadata.boolean('tokenizer.ggml.add_space_prefix', true);
+  const hasPrefix = hasSpacePrefix(metadata);
   const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
   const decoders = [
     { type: 'Replace', pattern: { String: '▁' }, content: ' ' },

@@ -13,6 +13,7 @@ export function encodeSentencePiece(pieces: readonly Piece[], text: string, addP
   const ids = new Map(pieces.map(({ text: piece }, id) => [piece, id]));
   const isNormal = (piece: string) => pieces[ids.get(piece) ?? -1]?.type === 'normal';
   const whole = pieces.filter(({ type }) => type === 'control' || type === 'user').map(({ text: piece }) => piece);
+  const blanks = (piece: string) => piece.replaceAll(' ', '▁');
 
   const encodePart = (part: string): number[] => {
     let symbols = [...((addPrefix ? ' ' : '') + part).replaceAll(' ', '▁')];
@@ -41,7 +42,9 @@ export function encodeSentencePiece(pieces: readonly Piece[], text: string, addP
     open = '';
   };
   for (let at = 0; at < text.length; ) {
-    const [longest] = whole.filter((piece) => text.startsWith(piece, at)).sort((a, b) => b.length - a.length);
+    const [longest] = whole
+      .filter((piece) => blanks(text).startsWith(blanks(piece), at))
+      .sort((a, b) => b.length - a.length);
     if (longest === undefined) {
       const character = String.fromCodePoint(text.codePointAt(at)!);
       open += character;
