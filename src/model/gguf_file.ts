@@ -40,10 +40,10 @@ export async function openGguf(
     if (bytes.length < range.end - range.begin) throw truncatedError(name, range.end, range.begin + bytes.length);
     complete = applyRopeFactors(config, toFloat32({ dtype: 'F32', data: bytes }), factors, name);
   }
-  const { tokenizerJson, tokenizerConfig } = readGgufTokenizer(metadata);
+  const { tokenizerJson, tokenizerConfig, pieceRanks } = readGgufTokenizer(metadata);
   const tokenizer = tokenizerLike
     ? wrapTokenizer(tokenizerLike, config.vocabSize)
-    : createTokenizer(tokenizerJson, tokenizerConfig, name);
+    : createTokenizer(tokenizerJson, tokenizerConfig, name, pieceRanks);
   if (tokenizer.baseVocabSize > config.vocabSize) {
     throw new ModelFormatError(
       `${name} has token ids up to ${tokenizer.baseVocabSize - 1}, expected less than the ${config.vocabSize} rows of its ` +

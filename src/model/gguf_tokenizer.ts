@@ -17,7 +17,12 @@ const endTokens = new Set(
   '<|eot_id|> <|eom_id|> <|im_end|> <|end|> <end_of_turn> <|endoftext|> <|end_of_text|>'.split(' '),
 );
 
-export type GgufTokenizer = { tokenizerJson: Json; tokenizerConfig: Json };
+export type GgufTokenizer = {
+  tokenizerJson: Json;
+  tokenizerConfig: Json;
+  /** See `createTokenizer`. Null for a tokenizer that lists its merges. */
+  pieceRanks: ReadonlyMap<string, number> | null;
+};
 
 export function readGgufTokenizer(metadata: MetadataReader): GgufTokenizer {
   const { name } = metadata;
@@ -51,8 +56,10 @@ export function readGgufTokenizer(metadata: MetadataReader): GgufTokenizer {
     if (text !== undefined) return text;
     throw invalid(name, `metadata ${key} is ${id}, of ${tokens.length} tokens`);
   };
+  const { pieceRanks, ...json } = parts;
   return {
-    tokenizerJson: { ...parts, added_tokens: added },
+    pieceRanks,
+    tokenizerJson: { ...json, added_tokens: added },
     tokenizerConfig: {
       bos_token: token('tokenizer.ggml.bos_token_id'),
       eos_token: token('tokenizer.ggml.eos_token_id'),
@@ -106,7 +113,7 @@ const hasSpacePrefix = (metadata: MetadataReader) => metadata.boolean('tokenizer
 /** Such a token is looked for where every blank is written as ▁, so that a ▁ of the text counts as one. */
 const isBlanks = (token: string) => /^[ ▁]+$/.test(token);
 
-type Parts = { model: Json } & Json;
+type Parts = { model: Json; pieceRanks: ReadonlyMap<string, number> | null } & Json;
 
 function byteLevelParts(metadata: MetadataReader, tokens: readonly string[], types: ArrayLike<number>): Parts {
   const merges = metadata.texts('tokenizer.ggml.merges');
@@ -117,6 +124,7 @@ function byteLevelParts(metadata: MetadataReader, tokens: readonly string[], typ
     metadata.name,
   );
   return {
+    pieceRanks: null,
     normalizer,
     pre_tokenizer: { type: 'Sequence', pretokenizers: [...splits, { ...byteLevel, use_regex: false }] },
     decoder: { ...byteLevel, use_regex: true },
@@ -130,23 +138,12 @@ function byteLevelParts(metadata: MetadataReader, tokens: readonly string[], typ
   };
 }
 
-/** SentencePiece merges the pair whose whole has the highest score: as a list of merges, in that order. */
 function sentencePieceParts(metadata: MetadataReader, tokens: readonly string[], types: ArrayLike<number>): Parts {
   const scores = metadata.numbers('tokenizer.ggml.scores');
   if (scores?.length !== tokens.length) {
     throw invalid(metadata.name, `it has ${scores?.length ?? 0} token scores for ${tokens.length} tokens`);
   }
   const vocab = vocabOf(metadata.name, tokens, types);
-  const normal = [...vocab].filter(([, id]) => types[id] === NORMAL);
-  const known = new Set(normal.map(([token]) => token));
-  normal.sort(([, a], [, b]) => (scores[b] as number) - (scores[a] as number) || a - b);
-  const merges: [string, string][] = [];
-  for (const [token] of normal) {
-    for (let cut = 1; cut < token.length; cut++) {
-      const left = token.slice(0, cut);
-      if (known.has(left) && known.has(token.slice(cut))) merges.push([left, token.slice(cut)]);
-    }
-  }
   const hasPrefix = hasSpacePrefix(metadata);
   const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
   const decoders = [
@@ -157,17 +154,35 @@ function sentencePieceParts(metadata: MetadataReader, tokens: readonly string[],
   ];
   const unknown = tokens.find((_, id) => types[id] === UNKNOWN);
   return {
+    pieceRanks: ranksOf(
+      [...vocab].filter(([, id]) => types[id] === NORMAL),
+      scores,
+    ),
     normalizer: hasPrefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, spaces] } : spaces,
     decoder: { type: 'Sequence', decoders },
     model: {
       type: 'BPE',
       vocab: Object.fromEntries(vocab),
-      merges,
+      merges: [],
       byte_fallback: true,
       fuse_unk: true,
       unk_token: unknown ?? null,
     },
   };
+}
+
+/** 0 for the pieces of the highest score, 1 for those of the next. */
+function ranksOf(pieces: [string, number][], scores: ArrayLike<number>): Map<string, number> {
+  pieces.sort(([, a], [, b]) => (scores[b] as number) - (scores[a] as number));
+  const ranks = new Map<string, number>();
+  let rank = -1;
+  let last: number | undefined;
+  for (const [piece, id] of pieces) {
+    if (scores[id] !== last) rank += 1;
+    last = scores[id];
+    ranks.set(piece, rank);
+  }
+  return ranks;
 }
 
 function invalid(name: string, fault: string): ModelFormatError {

@@ -1,4 +1,4 @@
-import { ByteFallbackDecoder, Tokenizer as HubTokenizer, SequenceDecoder } from '@huggingface/tokenizers';
+import { BPE, ByteFallbackDecoder, Tokenizer as HubTokenizer, SequenceDecoder } from '@huggingface/tokenizers';
 import { InvalidOptionError, ModelFormatError, UnsupportedModelError } from '../errors.ts';
 import type { TokenizerLike } from '../types.ts';
 import { createTextStream, type TextStream } from './text_stream.ts';
@@ -34,14 +34,22 @@ const MAX_TOKEN_ID = 2 ** 22;
 
 type Json = Record<string, unknown>;
 
-/** From the parsed `tokenizer.json` and, where there is one, `tokenizer_config.json`. `name` is for errors. */
-export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown | null, name: string): Tokenizer {
+/**
+ * From the parsed `tokenizer.json` and, where there is one, `tokenizer_config.json`. `name` is for errors. `pieceRanks`
+ * stand for the merges of a BPE model: of all neighbours the two whose whole has the lowest rank merge.
+ */
+export function createTokenizer(
+  tokenizerJson: unknown,
+  tokenizerConfig: unknown | null,
+  name: string,
+  pieceRanks: ReadonlyMap<string, number> | null = null,
+): Tokenizer {
   const fail = (fault: string): never => {
     throw new ModelFormatError(`${name} is not a valid tokenizer: ${fault}. Use the files that came with the model.`);
   };
   const checked = checkTokenizerJson(tokenizerJson, name, fail);
   const config = readTokenizerConfig(tokenizerConfig, fail);
-  const hub = openLibrary(checked.json, config.forHub, name, fail);
+  const hub = openLibrary(checked.json, config.forHub, pieceRanks, name, fail);
 
   const { table, specialIds } = checked;
   // The hub library also takes these as special, by their text.
@@ -177,7 +185,13 @@ type Library = {
   idOf(token: string): number | undefined;
 };
 
-function openLibrary(json: Json, config: Json, name: string, fail: (fault: string) => never): Library {
+function openLibrary(
+  json: Json,
+  config: Json,
+  pieceRanks: ReadonlyMap<string, number> | null,
+  name: string,
+  fail: (fault: string) => never,
+): Library {
   try {
     const { added, strip } = takeOverStrips(json.added_tokens as AddedToken[]);
     const steps = {
@@ -186,6 +200,7 @@ function openLibrary(json: Json, config: Json, name: string, fail: (fault: strin
     };
     const hub = new HubTokenizer({ ...json, ...steps, added_tokens: added }, config);
     keepByteOrderMarks(hub.decoder);
+    if (pieceRanks !== null) mergeByPiece(hub.model, pieceRanks);
     // Some faults of the file only show when it is used.
     hub.encode('a b', {});
     return {
@@ -204,6 +219,12 @@ function openLibrary(json: Json, config: Json, name: string, fail: (fault: strin
     }
     return fail(message);
   }
+}
+
+/** The library looks up pairs, as JSON. To list all pairs that make a piece takes seconds with Gemma's vocabulary. */
+function mergeByPiece(model: unknown, ranks: ReadonlyMap<string, number>): void {
+  if (!(model instanceof BPE)) return;
+  model.bpe_ranks.get = (pair) => ranks.get((JSON.parse(pair) as string[]).join(''));
 }
 
 /** Bytes that make U+FEFF are a character like others, also where a run of byte tokens begins with them. */
@@ -304,7 +325,8 @@ function readVocab(vocab: unknown, type: string, fail: (fault: string) => never)
     return new Map((vocab as [string, number][]).map(([token], id) => [token, id]));
   }
   if (!isRecord(vocab)) return fail('its vocab is not an object of token ids');
-  const ids = new Map(Object.entries(vocab)) as Map<string, number>;
+  // Twice as fast as by `Object.entries`.
+  const ids = new Map(Object.keys(vocab).map((token) => [token, vocab[token] as number]));
   const seen = new Set<number>();
   for (const [token, id] of ids) {
     if (!isTokenId(id)) {

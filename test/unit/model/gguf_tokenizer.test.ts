@@ -10,8 +10,8 @@ import { encodeSentencePiece, type Piece } from '../../reference/sentencepiece.t
 const metadataOf = (fields: GgufFields) =>
   readMetadata(parseGgufHead(writeGguf(fields, []), true, 'x.gguf')!, 'x.gguf');
 function tokenizerOf(fields: GgufFields): Tokenizer {
-  const { tokenizerJson, tokenizerConfig } = readGgufTokenizer(metadataOf(fields));
-  return createTokenizer(tokenizerJson, tokenizerConfig, 'x.gguf');
+  const { tokenizerJson, tokenizerConfig, pieceRanks } = readGgufTokenizer(metadataOf(fields));
+  return createTokenizer(tokenizerJson, tokenizerConfig, 'x.gguf', pieceRanks);
 }
 
 const typeNumbers = { normal: 1, unknown: 2, control: 3, user: 4, unused: 5, byte: 6 };
@@ -50,8 +50,8 @@ function randomPieces(seed: number): Piece[] {
     parts.push(pair);
     merged.push(pair);
   }
-  // As in trained vocabularies: the letters last, and a score of one's own for each.
-  const add = (text: string, rank: number) => pieces.push({ text, score: -rank, type: 'normal' });
+  // As in trained vocabularies the letters last. Of equal scores the leftmost pair merges first.
+  const add = (text: string, rank: number) => pieces.push({ text, score: -(rank >> 1), type: 'normal' });
   for (const [rank, text] of merged.entries()) add(text, rank);
   for (const [i, text] of ['▁', 'a', 'b', 'c', 'é', '😀'].entries()) add(text, merged.length + i);
   return pieces;

@@ -130,8 +130,8 @@ describe.each([
   let fields = ggufTokenizerFields(json, pre, expected.vocabSize);
   if (pre === 'llama') fields = { ...fields, ...sentencePieceFields(json, fields) };
   const metadata = readMetadata(parseGgufHead(writeGguf(fields, []), true, 'x.gguf')!, 'x.gguf');
-  const { tokenizerJson, tokenizerConfig } = readGgufTokenizer(metadata);
-  const tokenizer = createTokenizer(tokenizerJson, tokenizerConfig, 'x.gguf');
+  const { tokenizerJson, tokenizerConfig, pieceRanks } = readGgufTokenizer(metadata);
+  const tokenizer = createTokenizer(tokenizerJson, tokenizerConfig, 'x.gguf', pieceRanks);
 
   test('ids and texts', () => {
     const some = strings.slice(0, 700);
