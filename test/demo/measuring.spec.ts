@@ -1,6 +1,43 @@
 /** The race and the bench. */
 import { expect, runRace, set, showBench, tableRows, test, tokensIn, watchStates, writeStory } from './page.ts';
 
+type SweepRow = { draftLength: number; tokensPerSecond: number; acceptanceRate: number | null };
+
+/** Values that the sweep chart has no pixel of their line's colour for, where they belong. */
+const missingInSweep = (page: import('@playwright/test').Page, rows: readonly SweepRow[]) =>
+  page.locator('#sweep-chart').evaluate((chart, list) => {
+    const canvas = chart.querySelector('canvas')!;
+    const { data, width } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    const [whole, plot] = [canvas, chart.querySelector('.u-over')!].map((part) => part.getBoundingClientRect());
+    const scale = canvas.width / whole!.width;
+    const colourOf = (name: string) => {
+      const probe = document.createElement('canvas').getContext('2d')!;
+      probe.fillStyle = getComputedStyle(chart).getPropertyValue(name).trim();
+      probe.fillRect(0, 0, 1, 1);
+      return probe.getImageData(0, 0, 1, 1).data;
+    };
+    const isDrawn = (k: number, share: number, colour: Uint8ClampedArray) => {
+      const x = Math.round((plot!.left - whole!.left + (plot!.width * k) / 7) * scale);
+      const y = Math.round((plot!.top - whole!.top + plot!.height * (1 - share)) * scale);
+      const near = Math.round(4 * scale);
+      for (let row = y - near; row <= y + near; row++) {
+        for (let column = x - near; column <= x + near; column++) {
+          const at = 4 * (row * width + column);
+          if ([0, 1, 2, 3].every((channel) => Math.abs((data[at + channel] ?? 0) - colour[channel]!) < 30)) return true;
+        }
+      }
+      return false;
+    };
+    const top = 1.1 * Math.max(...list.map((row) => row.tokensPerSecond));
+    const speeds = list.map((row) => ({
+      k: row.draftLength,
+      share: row.tokensPerSecond / top,
+      line: '--series-so-far',
+    }));
+    const rates = list.map((row) => ({ k: row.draftLength, share: row.acceptanceRate, line: '--series-now' }));
+    return [...speeds, ...rates].filter(({ k, share, line }) => share !== null && !isDrawn(k, share, colourOf(line)));
+  }, rows);
+
 const copied = (page: import('@playwright/test').Page) => page.evaluate(() => navigator.clipboard.readText());
 
 test('the race compares the texts, measures, replays, explains, and is copied', async ({ loaded: page }) => {
@@ -87,12 +124,13 @@ test('the bench checks the tokens, then prints every k, and is copied as JSON an
   for (const [, tokensPerSecond] of rows) expect(Number(tokensPerSecond)).toBeGreaterThan(0);
   await expect(page.locator('#bench-status')).toContainText(/^Speculation (pays|does not pay|makes no difference)/);
 
-  await expect(page.locator('#sweep-chart canvas')).toBeVisible();
   await page.locator('#bench-copy-json').click();
   await expect(page.locator('#bench-copy-json')).toHaveText('Copied');
   const report = JSON.parse(await copied(page));
   expect(report).toMatchObject({ tokensEqual: true, disagreement: null, maxNewTokens: 8, repeatCount: 1 });
   expect(report.costs.v).toHaveLength(8);
+  expect(report.rows.filter((row: SweepRow) => row.acceptanceRate !== null)).toHaveLength(7);
+  expect(await missingInSweep(page, report.rows)).toEqual([]);
   expect(report.userAgent).toContain('Chrome');
   expect(report.rows.map((row: { tokensPerSecond: number }) => row.tokensPerSecond.toFixed(1))).toEqual(
     rows.map(([, tokensPerSecond]) => tokensPerSecond),
