@@ -1,6 +1,6 @@
 // matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for a few rows; each weight
 //   word is loaded once for 8 of them, and each input vector once for two outputs.
-// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (M, K) f32
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (M, K) f32
 // Out: output (M, N) f32; with an activation (M, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D, and ceil(M / 8) in z; lane = output row · segments + segment, and
 //   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
@@ -61,8 +61,9 @@ fn product(sum: f32, n: u32) -> f32 {
 
 fn store(m: u32, n: u32, sum: f32) {
   if (n < params.outputSize) {
-    var total = product(sum, n);
-    let index = m * params.outputStride + params.firstOutput + n;
+    let place = params.firstOutput + n;
+    var total = product(sum, place);
+    let index = m * params.outputStride + place;
     if (params.addOutput == 1u) { total = output[index] + total; }
     output[index] = total;
   }
@@ -152,7 +153,9 @@ fn main(
       store(m, n, total.x);
       store(m, n + distance, total.y);
     } else if (n < half) {
-      output[m * half + n] = activate(params.activation, product(total.x, n)) * product(total.y, n + half);
+      let place = params.firstOutput + n;
+      let up = product(total.y, params.outputStride + place);
+      output[m * params.outputStride + place] = activate(params.activation, product(total.x, place)) * up;
     }
   }
 }

@@ -1,6 +1,6 @@
 // matmul_tile.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for many rows (prefill): a
 //   tile of 32 rows × 32 rows of the weight per workgroup.
-// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias (N,) f32; input (T, K) f32
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (T, K) f32
 // Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
 //   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
@@ -16,9 +16,9 @@ struct Params {
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
   activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
-  outputRows: u32,    // not read, nor what follows: only matmul_rows.wgsl makes logits
-  outputStride: u32,
-  firstOutput: u32,
+  outputRows: u32,    // not read: only matmul_rows.wgsl makes logits
+  outputStride: u32,  // from one row of the output to the next
+  firstOutput: u32,   // where in a row of the output this weight's products begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -99,15 +99,18 @@ fn store(t: u32, n: u32, sum: f32) {
   if (n >= params.outputSize) {
     return;
   }
-  var total = product(sum, n);
-  if (params.addOutput == 1u) { total = output[t * params.outputSize + n] + total; }
-  output[t * params.outputSize + n] = total;
+  let place = params.firstOutput + n;
+  let index = t * params.outputStride + place;
+  var total = product(sum, place);
+  if (params.addOutput == 1u) { total = output[index] + total; }
+  output[index] = total;
 }
 
 fn store_gated(t: u32, n: u32, gate: f32, up: f32) {
-  let half = params.outputSize / 2u;
-  if (n < half) {
-    output[t * half + n] = activate(params.activation, product(gate, n)) * product(up, n + half);
+  if (n < params.outputSize / 2u) {
+    let place = params.firstOutput + n;
+    let factor = product(up, params.outputStride + place);
+    output[t * params.outputStride + place] = activate(params.activation, product(gate, place)) * factor;
   }
 }
 

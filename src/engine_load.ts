@@ -7,7 +7,7 @@ import { openPair, type Role, readWeights } from './model/load.ts';
 import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import type { ModelSource } from './model/source.ts';
-import { checkWeightLimits, matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
+import { matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
@@ -73,9 +73,6 @@ async function freedOnFailure<T>(
 /** Checks what can be told without the weights, uploads these, compiles, self-tests and warms up. */
 async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngineOptions): Promise<LoadedPair> {
   const files = draft === null ? [target] : [target, draft];
-  for (const model of files) {
-    checkWeightLimits(gpu, model.url, model.config, weightFormats(model, options.dtype));
-  }
   const contextLength = contextLengthOf(files, options.contextLength);
   checkStopTokens(target);
   // Both at once. The first failure ends the other download.

@@ -49,7 +49,7 @@ export type MatmulOptions = {
   addOutput: boolean;
   /** The input holds the rows that get logits, and no others. */
   outputRowsOnly?: boolean;
-  /** The weight is a part of the matrix: its products begin at `first` in rows of `stride`. */
+  /** The weight is a part of the matrix: what it makes begins at `first` in rows of `stride`. The bias is the matrix's. */
   part?: { first: number; stride: number };
   /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
   activation?: Activation | null;
@@ -65,7 +65,7 @@ export function matmulParams(
   { hasBias, addOutput, activation, outputRowsOnly = false, part }: MatmulOptions,
 ): GPUBuffer {
   const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none'], Number(outputRowsOnly)];
-  const place = [part?.stride ?? outputSize, part?.first ?? 0];
+  const place = [part?.stride ?? (activation ? outputSize / 2 : outputSize), part?.first ?? 0];
   return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags, ...place]);
 }
 

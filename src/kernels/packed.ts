@@ -24,7 +24,10 @@ export type PackedMatrix = {
   segmentWords: number;
 };
 
-/** A matrix that one binding need not hold: parts of its rows, in order. `firstRow` is that of the part. */
+/**
+ * A matrix that one binding need not hold: parts of its rows, in order. `firstRow` is that of the part. Where rows of the
+ * two halves of a matrix meet (gate and up), a part has the same rows of both, one after the other.
+ */
 export type SplitMatrix = readonly { firstRow: number; matrix: PackedMatrix }[];
 
 /** Rows of each part of a matrix (N, K) whose parts take at most `partBytes`. At least one group of rows, as they are packed. */

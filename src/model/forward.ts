@@ -92,18 +92,23 @@ export async function createForward(
   const norm = (weight: GPUBuffer, input: GPUBuffer, output: GPUBuffer, addOutput = false) =>
     both(rmsNormStep(gpu, { rows, input, weight, output }, { hiddenSize, epsilon: rmsNormEps, addOutput }));
   type Epilogue = { addOutput?: boolean; activation?: Activation };
-  const matmul = async (
+  const matmul = (
     linear: Linear,
     input: GPUBuffer,
     output: GPUBuffer,
     { addOutput = false, activation }: Epilogue = {},
-  ): Promise<Both> => {
+  ): Promise<Both>[] => {
     const buffers = { rows, bias: linear.bias ?? noBias, input, output };
-    const options = { hasBias: linear.bias !== null, addOutput, activation: activation ?? null };
-    const few = matmulRowsStep(gpu, linear.weight, buffers, { ...options, paddedRows });
-    // On a device where the tile rounds differently, prompts too go 8 rows at a time.
-    const tile = paddedRows ? few : matmulTileStep(gpu, linear.weight, buffers, options);
-    return { few: await few, tile: await tile };
+    const rowCount = linear.weight.reduce((sum, { matrix }) => sum + matrix.outputSize, 0);
+    const stride = activation === undefined ? rowCount : rowCount / 2;
+    return linear.weight.map(async ({ firstRow: first, matrix }) => {
+      const part = { first, stride };
+      const options = { hasBias: linear.bias !== null, addOutput, activation: activation ?? null, part };
+      const few = matmulRowsStep(gpu, matrix, buffers, { ...options, paddedRows });
+      // On a device where the tile rounds differently, prompts too go 8 rows at a time.
+      const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, options);
+      return { few: await few, tile: await tile };
+    });
   };
 
   /** Input of a block: the residual stream, normalised first where the model does. */
@@ -112,8 +117,8 @@ export async function createForward(
   /** A block's last matmul, added to the residual stream, normalised first where the model does. */
   const leave = (linear: Linear, input: GPUBuffer, weight: GPUBuffer | null): Promise<Both>[] =>
     weight === null || projected === null
-      ? [matmul(linear, input, hidden, { addOutput: true })]
-      : [matmul(linear, input, projected), norm(weight, projected, hidden, true)];
+      ? matmul(linear, input, hidden, { addOutput: true })
+      : [...matmul(linear, input, projected), norm(weight, projected, hidden, true)];
 
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
     const keys = kvCache.keys[index] as GPUBuffer;
@@ -129,13 +134,13 @@ export async function createForward(
     const ffnInput = enter(layer.ffnInputNorm);
     return [
       ...attentionInput.steps,
-      matmul(layer.qkv, attentionInput.input, qkv),
+      ...matmul(layer.qkv, attentionInput.input, qkv),
       both(ropeKvStep(gpu, ropeBuffers, shape, ropeOptions)),
       both(attentionStep(gpu, attentionBuffers, shape, { scale: config.attentionScale, window })),
       both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm),
       ...ffnInput.steps,
-      matmul(layer.gateUp, ffnInput.input, ffn, { activation: config.activation }),
+      ...matmul(layer.gateUp, ffnInput.input, ffn, { activation: config.activation }),
       ...leave(layer.down, ffn, layer.ffnOutputNorm),
     ];
   });

@@ -1,8 +1,8 @@
 import { ModelFormatError } from '../errors.ts';
 import { createStorage } from '../gpu/buffers.ts';
-import { bindingLimit, checkBindingSize, type Gpu } from '../gpu/device.ts';
+import { bindingLimit, type Gpu } from '../gpu/device.ts';
 import { createPacker, type Packer, type StoredRows } from '../kernels/pack.ts';
-import { type PackedMatrix, packedBytes, partRows, type SplitMatrix, type WeightFormat } from '../kernels/packed.ts';
+import { type PackedMatrix, partRows, type SplitMatrix, type WeightFormat } from '../kernels/packed.ts';
 import type { ModelConfig } from './config.ts';
 import { dequantizeBlocks, isBlockDtype } from './gguf_blocks.ts';
 import type { OpenedModel } from './opened_model.ts';
@@ -11,7 +11,7 @@ import type { TensorRows } from './tensor_rows.ts';
 import { normNames, parameterCountOf, tensorShapes } from './tensors.ts';
 
 /** A linear layer: weight (N, K) and, where the model has one, bias (N,). */
-export type Linear = { weight: PackedMatrix; bias: GPUBuffer | null };
+export type Linear = { weight: SplitMatrix; bias: GPUBuffer | null };
 
 export type LayerWeights = {
   attentionInputNorm: GPUBuffer | null; // (D,) f32, each norm where the model has it
@@ -67,7 +67,7 @@ const gateUpModules = ({ fusedProjections }: ModelConfig, layer: string) =>
  * Uploads a model's tensors slice by slice, in the order of its files: matrices packed and quantised on the GPU, vectors
  * as float32. Nothing is kept of what was uploaded.
  * @param rows exactly the tensors of `tensorShapes(config)`, of these shapes
- * @param partBytes most bytes of a part of embedding and head: what the device can bind
+ * @param partBytes most bytes of a part of a matrix: what the device can bind
  * @throws ModelFormatError naming the tensors with values that are not finite, or too large for their format.
  */
 export async function uploadWeights(
@@ -162,31 +162,30 @@ function createPlan(
     sizeBytes: () => sizeBytes,
     write: (rows: TensorRows) => (writers.get(rows.name) as (rows: TensorRows) => Promise<void> | void)(rows),
 
-    matrix(names: readonly string[], inputSize: number, format: WeightFormat): () => PackedMatrix {
-      const outputSize = stack(names, (first, rows) => packer.write(matrix(), first, packable(rows)));
-      const matrix = once(() => packer.create(`${label} ${names.join('+')}`, outputSize, inputSize, format));
-      return matrix;
-    },
-
-    /** One tensor, in as many parts as the device needs to bind it. */
-    splitMatrix(name: string, inputSize: number, format: WeightFormat): () => SplitMatrix {
-      const outputSize = stack([name], async (first, rows) => {
-        const { dtype, rowCount, data } = packable(rows);
+    /** In as many parts as the device needs to bind it; with two halves, each part has the same rows of both. */
+    matrix(names: readonly string[], inputSize: number, format: WeightFormat, halves: 1 | 2 = 1): () => SplitMatrix {
+      const outputSize = stack(names, async (first, rows) => {
+        const { name, dtype, rowCount, data } = packable(rows);
         const rowBytes = data.byteLength / rowCount;
         for (const { firstRow, matrix } of parts()) {
-          const begin = Math.max(first, firstRow);
-          const end = Math.min(first + rowCount, firstRow + matrix.outputSize);
-          if (begin >= end) continue;
-          const some = data.subarray((begin - first) * rowBytes, (end - first) * rowBytes);
-          await packer.write(matrix, begin - firstRow, { name, dtype, rowCount: end - begin, data: some });
+          const partRowCount = matrix.outputSize / halves;
+          for (let half = 0; half < halves; half++) {
+            const placed = firstRow + (half * outputSize) / halves;
+            const begin = Math.max(first, placed);
+            const end = Math.min(first + rowCount, placed + partRowCount);
+            if (begin >= end) continue;
+            const some = data.subarray((begin - first) * rowBytes, (end - first) * rowBytes);
+            const at = half * partRowCount + begin - placed;
+            await packer.write(matrix, at, { name, dtype, rowCount: end - begin, data: some });
+          }
         }
       });
       const parts = once((): SplitMatrix => {
-        const counts = partRows({ outputSize, inputSize }, format, partBytes);
+        const counts = partRows({ outputSize: outputSize / halves, inputSize }, format, partBytes / halves);
         let firstRow = 0;
         return counts.map((rowCount, i) => {
-          const what = counts.length === 1 ? `${label} ${name}` : `${label} ${name} ${i}`;
-          const part = { firstRow, matrix: packer.create(what, rowCount, inputSize, format) };
+          const what = `${label} ${names.join('+')}${counts.length === 1 ? '' : ` ${i}`}`;
+          const part = { firstRow, matrix: packer.create(what, halves * rowCount, inputSize, format) };
           firstRow += rowCount;
           return part;
         });
@@ -206,11 +205,16 @@ function createPlan(
 }
 
 /** Plans all tensors of the model. The result gives its buffers, when everything has been written. */
-function planWeights(config: ModelConfig, { matrix, splitMatrix, vector }: Plan, formats: WeightFormats) {
+function planWeights(config: ModelConfig, { matrix, vector }: Plan, formats: WeightFormats) {
   const { hiddenSize, ffnSize, headCount, headDim, layerCount, normOffset, qkNorm } = config;
-  const linear = (modules: readonly string[], inputSize: number, hasBias: boolean): (() => Linear) => {
+  const linear = (
+    modules: readonly string[],
+    inputSize: number,
+    hasBias: boolean,
+    halves: 1 | 2 = 1,
+  ): (() => Linear) => {
     const named = (kind: string) => modules.map((module) => `${module}.${kind}`);
-    const weight = matrix(named('weight'), inputSize, formats(named('weight')));
+    const weight = matrix(named('weight'), inputSize, formats(named('weight')), halves);
     const bias = hasBias ? vector(named('bias')) : () => null;
     return () => ({ weight: weight(), bias: bias() });
   };
@@ -229,7 +233,7 @@ function planWeights(config: ModelConfig, { matrix, splitMatrix, vector }: Plan,
       headNorm: qkNorm === 'none' ? () => null : vector(headNorms, normOffset),
       qkv: linear(qkvModules(config, layer), hiddenSize, config.attentionBias),
       attentionOutput: linear([`${attention}.o_proj`], headCount * headDim, config.attentionOutputBias),
-      gateUp: linear(gateUpModules(config, layer), hiddenSize, config.mlpBias),
+      gateUp: linear(gateUpModules(config, layer), hiddenSize, config.mlpBias, 2),
       down: linear([`${layer}.mlp.down_proj`], ffnSize, config.mlpBias),
     };
     return () => ({
@@ -244,10 +248,10 @@ function planWeights(config: ModelConfig, { matrix, splitMatrix, vector }: Plan,
       down: parts.down(),
     });
   };
-  const embedding = splitMatrix(EMBEDDING, hiddenSize, formats([EMBEDDING]));
+  const embedding = matrix([EMBEDDING], hiddenSize, formats([EMBEDDING]));
   const layers = Array.from({ length: layerCount }, (_, index) => planLayer(index));
   const finalNorm = vector(['model.norm.weight'], normOffset);
-  const head = config.tiedEmbeddings ? embedding : splitMatrix(HEAD, hiddenSize, formats([HEAD]));
+  const head = config.tiedEmbeddings ? embedding : matrix([HEAD], hiddenSize, formats([HEAD]));
   return () => ({
     embedding: embedding(),
     layers: layers.map((layer) => layer()),
@@ -267,17 +271,5 @@ function faultyError(url: string, faulty: readonly string[]): ModelFormatError {
 /** The matrices of uploaded weights. */
 export function matricesOf({ embedding, head, layers }: Weights): PackedMatrix[] {
   const linears = layers.flatMap(({ qkv, attentionOutput, gateUp, down }) => [qkv, attentionOutput, gateUp, down]);
-  return [...embedding, ...head].map(({ matrix }) => matrix).concat(linears.map(({ weight }) => weight));
-}
-
-/** @throws DeviceLimitError before anything large is fetched, if this device cannot bind the largest matrix of a layer. */
-export function checkWeightLimits(gpu: Gpu, url: string, config: ModelConfig, formats: WeightFormats): void {
-  const { hiddenSize: inputSize, ffnSize, layerCount } = config;
-  const outputSize = 2 * ffnSize;
-  for (let index = 0; index < layerCount; index++) {
-    const format = formats(gateUpModules(config, `model.layers.${index}`).map((module) => `${module}.weight`));
-    const { words } = packedBytes({ outputSize, inputSize }, format);
-    const what = `gate and up of ${url} (${outputSize} × ${inputSize}, ${format})`;
-    checkBindingSize(gpu.device.limits, what, words);
-  }
+  return [...embedding, ...head, ...linears.flatMap(({ weight }) => weight)].map(({ matrix }) => matrix);
 }

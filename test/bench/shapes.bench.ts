@@ -308,7 +308,7 @@ function randomWeights(gpu: Gpu, label: string, config: ModelConfig, dtype: Weig
   const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, layerCount } = config;
   const ones = () => createStorageFrom(gpu, `${label} norm`, new Float32Array(hiddenSize).fill(1));
   const linear = (outputSize: number, inputSize: number) => ({
-    weight: matrix(outputSize, inputSize, formats.layers),
+    weight: [{ firstRow: 0, matrix: matrix(outputSize, inputSize, formats.layers) }],
     bias: null,
   });
   const embedding = [{ firstRow: 0, matrix: matrix(vocabSize, hiddenSize, formats.vocabulary) }];

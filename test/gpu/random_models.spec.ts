@@ -1,5 +1,6 @@
 /** Checkpoints of random weights and odd shapes through the library's own loader, against their float64 twins. */
 import { describe, expect, it } from 'vitest';
+import { packedBytes } from '../../src/kernels/packed.ts';
 import { createForward, type Forward } from '../../src/model/forward.ts';
 import { openModel, readWeights } from '../../src/model/load.ts';
 import type { OpenedModel } from '../../src/model/opened_model.ts';
@@ -54,19 +55,28 @@ async function forwardOf(files: OpenedModel, options: { partBytes?: number } = {
 
 describe('the forward pass', () => {
   it.each(Object.entries(variants))(
-    '%s: embedding and head in parts that a small binding holds, the bits of one part',
+    '%s: matrices in parts that a small binding holds, the bits of one part',
     async (_, options) => {
       const files = await openModel(memorySource('random', randomFolder(randomModel(options, 63))), 'target');
-      const { vocabSize, hiddenSize } = files.config;
+      const { vocabSize, hiddenSize, ffnSize, layerCount } = files.config;
       // Every token, the last ones of the parts and the first ones of the next among them.
       const tokens = Array.from({ length: 72 }, (_, i) => Math.floor((i * (vocabSize - 1)) / 71));
       const whole = await forwardOf(files);
-      const split = await forwardOf(files, { partBytes: (vocabSize * hiddenSize * 2) / 3 });
+      const { words } = packedBytes({ outputSize: 2 * ffnSize, inputSize: hiddenSize }, 'f16');
+      const split = await forwardOf(files, { partBytes: words / 2 });
       expect(whole.head.length).toBe(2);
-      expect(split.head.length).toBeGreaterThan(2);
-      expect(split.body.few.length - whole.body.few.length).toBe(split.head.length - whole.head.length);
-      for (const outputs of [1, 8]) {
-        for (const forward of [whole, split]) feed(forward, tokens, 0, outputs);
+      expect(split.head.length).toBeGreaterThan(3);
+      expect(split.dispatchesPerLayer).toBeGreaterThan(whole.dispatchesPerLayer);
+      expect(split.body.few.length - whole.body.few.length).toBe(
+        split.head.length - whole.head.length + layerCount * (split.dispatchesPerLayer - whole.dispatchesPerLayer),
+      );
+      // In a tile, and in few rows behind it.
+      for (const [start, fed, outputs] of [
+        [0, tokens, 1],
+        [0, tokens, 8],
+        [72, tokens.slice(0, 6), 6],
+      ] as const) {
+        for (const forward of [whole, split]) feed(forward, fed, start, outputs);
         const [expected, got] = [
           await readLogits(whole, vocabSize, outputs),
           await readLogits(split, vocabSize, outputs),

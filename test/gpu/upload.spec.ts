@@ -27,11 +27,11 @@ it('matrices of several slices, stacked in the order of the file; the buffers th
   const layer = weights.layers[0]!;
   const cases = [
     [weights.embedding[0]!.matrix, 'model.embed_tokens.weight', 0, 20_000],
-    [layer.qkv.weight, 'model.layers.0.self_attn.k_proj.weight', 512, 256],
-    [layer.qkv.weight, 'model.layers.0.self_attn.v_proj.weight', 768, 256],
-    [layer.gateUp.weight, 'model.layers.0.mlp.gate_proj.weight', 0, ffnSize],
-    [layer.gateUp.weight, 'model.layers.0.mlp.up_proj.weight', ffnSize, ffnSize],
-    [layer.down.weight, 'model.layers.0.mlp.down_proj.weight', 0, hiddenSize],
+    [layer.qkv.weight[0]!.matrix, 'model.layers.0.self_attn.k_proj.weight', 512, 256],
+    [layer.qkv.weight[0]!.matrix, 'model.layers.0.self_attn.v_proj.weight', 768, 256],
+    [layer.gateUp.weight[0]!.matrix, 'model.layers.0.mlp.gate_proj.weight', 0, ffnSize],
+    [layer.gateUp.weight[0]!.matrix, 'model.layers.0.mlp.up_proj.weight', ffnSize, ffnSize],
+    [layer.down.weight[0]!.matrix, 'model.layers.0.mlp.down_proj.weight', 0, hiddenSize],
   ] as const;
   for (const [matrix, name, firstRow, rowCount] of cases) {
     const words = await readUints(matrix.buffer);
