@@ -42,7 +42,7 @@ const inNode = (name: string, include: string[], timeout: number): TestProjectIn
     environment: 'node',
     include,
     exclude: browserOnlySpecs,
-    setupFiles: ['test/gpu/setup_node.ts', 'test/gpu/setup_node_waiting.ts', 'test/gpu/setup.ts'],
+    setupFiles: ['test/gpu/setup_node.ts', 'test/gpu/setup_lavapipe.ts', 'test/gpu/setup.ts'],
     ...gpuTest(timeout),
   },
 });
