@@ -64,6 +64,8 @@ export type ChatCompletionRequest = {
   min_tokens?: number | null;
   stop_token_ids?: readonly number[] | null;
   ignore_eos?: boolean | null;
+  /** Of requests that wait, those with a higher number start first. Default 0. */
+  priority?: number | null;
   /** Draft tokens per round (k), 0 to 7 or `'auto'`, as `draftLength` of `generate`. */
   draft_length?: number | 'auto' | null;
 };

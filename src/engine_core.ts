@@ -159,6 +159,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       );
       requests.add(request);
       void scheduler.add({
+        priority: parsedOptions.priority,
         pageCount: pagesFor(limit),
         sharedTokens: (slot, pageCount) => sharedTokens(loaded.batch, slot, promptTokens, pageCount),
         run: (...place) => serveRequest(request, ...place),

@@ -34,6 +34,7 @@ export const GENERATE_KEYS = [
   'ignoreEos',
   'logprobs',
   'topLogprobs',
+  'priority',
   'signal',
 ] as const;
 
@@ -56,6 +57,7 @@ export const CHAT_NAMES = {
   ignoreEos: 'ignore_eos',
   logprobs: 'logprobs',
   topLogprobs: 'top_logprobs',
+  priority: 'priority',
 } as const satisfies Record<Exclude<(typeof GENERATE_KEYS)[number], 'signal'>, string>;
 
 /** What other libraries call our options, in lower case and without separators. */

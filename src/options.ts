@@ -28,6 +28,8 @@ import type { EngineInfo, GenerateOptions, LoadProgress } from './types.ts';
 
 /** Longest draft: one pass verifies at most 8 rows, the drafts and the token before them. */
 export const MAX_DRAFT_LENGTH = 7;
+/** Of either sign. */
+export const MAX_PRIORITY = 1_000_000;
 export const DEFAULT_MAX_NEW_TOKENS = 256;
 /** Odd, so that the median is one of the samples. */
 export const DEFAULT_SAMPLE_COUNT = 7;
@@ -59,6 +61,7 @@ export type ParsedGenerateOptions = ParsedStops &
     maxNewTokens: number;
     draftLength: number | 'auto';
     sampling: ParsedSampling;
+    priority: number;
     signal: AbortSignal | null;
   };
 
@@ -161,6 +164,13 @@ export function parseGenerateOptions(raw: unknown, facts: GenerateFacts): Parsed
     sampling: samplingOptions(options, { vocabSize: facts.vocabSize, maxNewTokens }),
     ...stopOptions(options, facts),
     ...logprobsOptions(options),
+    priority:
+      integerOption(
+        options,
+        'priority',
+        { min: -MAX_PRIORITY, max: MAX_PRIORITY },
+        'Of requests that wait, those with a higher number start first.',
+      ) ?? 0,
     signal: signalOption(options),
   };
 }

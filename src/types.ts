@@ -55,7 +55,7 @@ export type EngineOptions = {
   /** Rounds submitted ahead of the record that is awaited, 2 to 4. Default 2. */
   roundsInFlight?: number;
   /**
-   * Requests that run at once, 1 to 16; more wait, first come, first served. Default 4. They share rounds, each with the
+   * Requests that run at once, 1 to 16; more wait, by `priority`, then first come, first served. Default 4. They share rounds, each with the
    * tokens that it has alone: 8 rows of any of them share a load of the weights. A round has at most 32 rows, so beside
    * many others a request drafts less. They share the memory of one full context, too: one that reserves much of it
    * (prompt + `maxNewTokens`) lets fewer run beside it.
@@ -131,6 +131,11 @@ export type GenerateOptions = {
   logprobs?: boolean;
   /** Gives this many of the most likely tokens beside each emitted one, 0 (the default) to 20. Needs `logprobs`. */
   topLogprobs?: number;
+  /**
+   * Of requests that wait, those of a higher priority start first, of equals those that came first. An integer of either
+   * sign, at most 1,000,000 from 0 (the default). It changes nothing for a request that has started.
+   */
+  priority?: number;
   /** Aborts the request: the run ends with what it has, `finish_reason` `abort`. */
   signal?: AbortSignal;
 };

@@ -5,6 +5,8 @@
 
 /** A request as the scheduler sees it. */
 export type Job = {
+  /** Of those that wait, higher ones start first. */
+  priority: number;
   /** Pages for prompt, output and the rows behind them. At most those of the pool. */
   pageCount: number;
   /** First tokens of its prompt that this idle or draining slot holds, which has its first `pageCount` pages still. */
@@ -17,9 +19,12 @@ export type Job = {
 };
 
 export type Scheduler = {
-  /** First come, first served: a job that must wait for pages lets none behind it pass. Resolves when it has ended. */
+  /**
+   * By priority, then first come, first served: a job that must wait for pages lets none behind it pass. Resolves when it
+   * has ended.
+   */
   add(job: Job): Promise<void>;
-  /** Runs `work` when all before it has ended, and nothing beside it. */
+  /** Runs `work`, of priority 0, when all before it has ended, and nothing beside it. */
   addExclusive<T>(work: () => Promise<T>): Promise<T>;
   /** Resolves when nothing runs or waits. */
   idle(): Promise<void>;
@@ -117,9 +122,11 @@ export function createScheduler({
     whenIdle = [];
   };
 
+  const priorityOf = ({ job }: Pick<Waiting, 'job'>): number => job?.priority ?? 0;
   const enqueue = (job: Job | null, start: Waiting['start']): Promise<void> =>
     new Promise((end) => {
-      waiting.push({ job, start, end });
+      const behind = waiting.findIndex((other) => priorityOf(other) < priorityOf({ job }));
+      waiting.splice(behind < 0 ? waiting.length : behind, 0, { job, start, end });
       startWaiting();
     });
 

@@ -73,6 +73,14 @@ describe('refused, with what was expected, what was got, and what to do', () => 
       generate({ draftLength: 3 }, false),
       'Expected `draftLength` to be 0, as this engine drafts nothing, got 3. Give `draft` to createEngine(), or leave `draftLength` out.',
     ],
+    // priority
+    [
+      'priority 0.5',
+      generate({ priority: 0.5 }),
+      /`priority` to be an integer from -1000000 to 1000000, got 0\.5\. Of/,
+    ],
+    ['priority "high"', generate({ priority: 'high' }), /`priority`.*got the string "high"/],
+    ['priority 1000001', generate({ priority: 1_000_001 }), /`priority`.*got 1000001/],
     // maxNewTokens
     ['maxNewTokens 0', generate({ maxNewTokens: 0 }), `${n} 0. ${remedyN}`],
     ['maxNewTokens −0', generate({ maxNewTokens: -0 }), `${n} -0. ${remedyN}`],
@@ -401,6 +409,7 @@ describe('accepted', () => {
       stopTokens: [0],
       logprobs: false,
       topLogprobs: 0,
+      priority: 0,
       signal: null,
     };
     expect(parseGenerateOptions(undefined, facts(true))).toEqual({ ...rest, draftLength: 'auto' });

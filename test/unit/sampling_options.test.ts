@@ -276,6 +276,7 @@ describe('accepted', () => {
       stopTokens: [2, 3, 7],
       logprobs: true,
       topLogprobs: 20,
+      priority: 0,
       signal: null,
     });
   });
@@ -388,6 +389,7 @@ describe('toGenerateOptions', () => {
       stopTokenIds: fc.array(token, { maxLength: 14 }),
       ignoreEos: fc.boolean(),
       logprobs: fc.constant(true),
+      priority: fc.integer({ min: -1_000_000, max: 1_000_000 }),
     },
     { requiredKeys: [] },
   );

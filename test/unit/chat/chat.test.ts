@@ -212,6 +212,7 @@ describe('a request', () => {
       stop_token_ids: [9],
       ignore_eos: true,
       draft_length: 0,
+      priority: 2,
     });
     expect(calls[0]?.options).toEqual({
       maxNewTokens: 30,
@@ -231,6 +232,7 @@ describe('a request', () => {
       ignoreEos: true,
       logprobs: true,
       topLogprobs: 3,
+      priority: 2,
       signal: expect.any(AbortSignal),
     });
   });

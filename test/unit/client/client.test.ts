@@ -392,6 +392,7 @@ describe('a run', () => {
       ignoreEos: true,
       logprobs: true,
       topLogprobs: 2,
+      priority: -3,
       signal: new AbortController().signal,
     };
     await engine.generate([0], options).result;

@@ -6,6 +6,7 @@ import { createScheduler, type Scheduler } from '../../../src/speculative/schedu
 function addJob(scheduler: Scheduler, pageCount: number, sharedTokens: (slot: number) => number = () => 0) {
   const job = { slot: -1, pages: [] as readonly number[], keptCount: -1, end: () => {}, ended: Promise.resolve() };
   job.ended = scheduler.add({
+    priority: 0,
     pageCount,
     sharedTokens,
     run: (slot, pages, keptCount) => {
@@ -30,6 +31,21 @@ describe('jobs', () => {
     await jobs[0]!.ended;
     expect(running(jobs)).toEqual([true, true, true]);
     expect(new Set([...jobs[1]!.pages, ...jobs[2]!.pages]).size).toBe(8);
+  });
+
+  it('of a higher priority start before those that wait, equals in the order of their arrival', async () => {
+    const scheduler = createScheduler({ slotCount: 1, pageCount: 4 });
+    const running = addJob(scheduler, 1);
+    const started: string[] = [];
+    const wait = (name: string, priority: number) =>
+      scheduler.add({ priority, pageCount: 1, sharedTokens: () => 0, run: async () => void started.push(name) });
+    const all = [wait('a', 0), wait('b', 5), wait('c', -1), wait('d', 5), wait('e', 0)];
+    all.push(scheduler.addExclusive(async () => void started.push('exclusive')));
+    all.push(wait('f', 1));
+    expect(started).toEqual([]);
+    running.end();
+    await Promise.all(all);
+    expect(started).toEqual(['b', 'd', 'f', 'a', 'e', 'exclusive', 'c']);
   });
 
   it('go where most of their prompt is, with its pages in their order', async () => {
@@ -104,6 +120,7 @@ it('never gives a page to two, never more than there are, and starts all in the 
       let started = 0;
       for (const { pages: pageCount, life } of specs) {
         void scheduler.add({
+          priority: life % 3,
           pageCount,
           sharedTokens: (slot) => (slot * 7 + pageCount) % 3,
           async run(slot, pages) {
