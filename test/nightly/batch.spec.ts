@@ -1,16 +1,19 @@
 /** Requests that share rounds: random ones of every kind, and what sharing is worth. */
 import { describe, expect, it } from 'vitest';
+import { openGpu } from '../../src/gpu/device.ts';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { embeddedPrompts, embeddedSource, openEngine } from '../gpu/engine_bench.ts';
 import { randomRequest } from '../gpu/seeded_grid.ts';
 import { createRandom } from '../reference/random.ts';
 
+const pair = [embeddedSource('stories-3m'), embeddedSource('stories-650k')] as const;
+
 describe.each([1, 2, 4, 8])('batches of %i random requests', (size) => {
   it('write what each writes alone, however they arrive', async () => {
     const random = createRandom(size);
-    const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'), {
-      maxRunningRequests: size,
-    });
+    const options = { maxRunningRequests: size };
+    // On a device of its own, which ends with it.
+    const engine = await openEngine(pair[0], pair[1], options, await openGpu());
     for (let batch = 0; batch < 3; batch++) {
       const requests = Array.from({ length: size }, (_, i) => {
         const { prompt, options } = randomRequest(size * 100 + batch * 10 + i, 4 + random.integer(24));
@@ -53,7 +56,7 @@ async function gainOf(engine: Engine, options: GenerateOptions): Promise<number>
 }
 
 it('four requests at once take less time than one after another', async () => {
-  const engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'));
+  const engine = await openEngine(...pair);
   expect(await gainOf(engine, { draftLength: 0 })).toBeGreaterThan(1.4);
   expect(await gainOf(engine, { draftLength: 3 })).toBeGreaterThan(0.95);
 });
