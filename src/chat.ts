@@ -2,6 +2,7 @@
 import { parseChatRequest, parseChatRequestOptions, parseMessages } from './chat_options.ts';
 import type {
   Chat,
+  ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionStream,
@@ -9,10 +10,19 @@ import type {
   ChatPrompt,
   ChatTopLogprob,
   ChatUsage,
+  ChatUsageExtra,
   PlainChatMessage,
 } from './chat_types.ts';
 import { InvalidOptionError } from './errors.ts';
-import type { EngineInfo, GenerateOptions, GenerateResult, GenerateRun, Logprob, TokenLogprob } from './types.ts';
+import type {
+  EngineInfo,
+  GenerateOptions,
+  GenerateResult,
+  GenerateRun,
+  Logprob,
+  MetaInfo,
+  TokenLogprob,
+} from './types.ts';
 
 export type ChatParts = {
   /** `model` of the responses, where the request names none. */
@@ -32,10 +42,14 @@ export function createChat({ modelName, info, generate, applyTemplate }: ChatPar
     signal?.throwIfAborted();
     const controller = new AbortController();
     const runSignal = signal === null ? controller.signal : AbortSignal.any([signal, controller.signal]);
-    let run: GenerateRun;
+    const runs: GenerateRun[] = [];
     try {
-      run = generate(tokens, { ...request.options, signal: runSignal });
+      // They begin alike, so the engine feeds the prompt once.
+      for (let i = 0; i < request.n; i++) {
+        runs.push(generate(tokens, { ...request.options, ...seedOf(request.options, i), signal: runSignal }));
+      }
     } catch (error) {
+      controller.abort(error);
       throw request.translate(error);
     }
     const { ignoreEos, stopTokenIds = [] } = request.options;
@@ -47,16 +61,28 @@ export function createChat({ modelName, info, generate, applyTemplate }: ChatPar
       },
       stopTokens: new Set([...(ignoreEos ? [] : info.target.eosTokenIds), ...stopTokenIds]),
     };
-    if (request.stream) return createStream(run, answer, request.includeUsage, controller);
-    const result = await run.result;
-    // Nobody but the caller's signal can have aborted it.
-    if (result.meta_info.finish_reason.type === 'abort') throw runSignal.reason;
-    return completion(result, answer);
+    if (request.stream) return createStream(runs, answer, request.includeUsage, controller);
+    try {
+      const results = await Promise.all(runs.map(({ result }) => result));
+      // Nobody but the caller's signal can have aborted them.
+      if (results.some(({ meta_info: meta }) => meta.finish_reason.type === 'abort')) throw runSignal.reason;
+      return completion(results, answer);
+    } catch (error) {
+      controller.abort(error); // one failed: nobody will read the others
+      throw error;
+    }
   }
   return {
     completions: { create: create as Chat['completions']['create'] },
     applyTemplate: async (messages) => applyTemplate(parseMessages(messages)),
   };
+}
+
+/** Of answer i: the given seed and i more, in the range of seeds. */
+function seedOf({ seed }: GenerateOptions, i: number): { seed?: number } {
+  if (i === 0 || !Number.isSafeInteger(seed)) return {}; // what is no seed is for `generate` to refuse
+  const room = Number.MAX_SAFE_INTEGER - (seed as number);
+  return { seed: i <= room ? (seed as number) + i : i - room - 1 };
 }
 
 type Answer = {
@@ -66,52 +92,57 @@ type Answer = {
   stopTokens: ReadonlySet<number>;
 };
 
-function completion(result: GenerateResult, answer: Answer): ChatCompletion {
-  const { text, meta_info: meta } = result;
+function completion(results: readonly GenerateResult[], answer: Answer): ChatCompletion {
+  const choices = results.map((result, index): ChatChoice => {
+    const { text, meta_info: meta } = result;
+    return {
+      index,
+      message: { role: 'assistant', content: text, refusal: null },
+      logprobs: chatLogprobs(result, answer),
+      finish_reason: meta.finish_reason.type === 'length' ? 'length' : 'stop',
+    };
+  });
   return {
     ...answer.frame,
     object: 'chat.completion',
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content: text, refusal: null },
-        logprobs: chatLogprobs(result, answer),
-        finish_reason: meta.finish_reason.type === 'length' ? 'length' : 'stop',
-      },
-    ],
-    usage: usageOf(result),
+    choices: choices as ChatCompletion['choices'],
+    usage: usageOf(results),
   };
 }
 
+type Choice = ChatCompletionChunk['choices'][number];
+
 function createStream(
-  run: GenerateRun,
+  runs: readonly GenerateRun[],
   answer: Answer,
   includeUsage: boolean,
   controller: AbortController,
 ): ChatCompletionStream {
-  type Choice = ChatCompletionChunk['choices'][number];
   const chunk = (choice: Partial<Choice> | null, usage: ChatUsage | null = null): ChatCompletionChunk => ({
     ...answer.frame,
     object: 'chat.completion.chunk',
     choices: choice === null ? [] : [{ index: 0, delta: {}, logprobs: null, finish_reason: null, ...choice }],
     ...(includeUsage && { usage }),
   });
+  async function* choicesOf(run: GenerateRun, index: number): AsyncGenerator<Partial<Choice>, void, undefined> {
+    yield { index, delta: { role: 'assistant', content: '' } };
+    for await (const round of run) {
+      const logprobs = chatLogprobs(round, answer);
+      if (round.text === '' && !logprobs?.content.length) continue;
+      yield { index, delta: { content: round.text }, logprobs };
+    }
+    const { finish_reason: reason } = (await run.result).meta_info;
+    // As in the openai package, a stream that was aborted ends, and throws nothing.
+    if (reason.type !== 'abort') yield { index, finish_reason: reason.type };
+  }
   async function* chunks(): AsyncGenerator<ChatCompletionChunk, void, undefined> {
     let ended = false;
     try {
-      yield chunk({ delta: { role: 'assistant', content: '' } });
-      for await (const round of run) {
-        const logprobs = chatLogprobs(round, answer);
-        if (round.text === '' && !logprobs?.content.length) continue;
-        yield chunk({ delta: { content: round.text }, logprobs });
-      }
-      const result = await run.result;
-      const { finish_reason: reason } = result.meta_info;
+      for await (const choice of merged(runs.map(choicesOf))) yield chunk(choice);
+      const results = await Promise.all(runs.map(({ result }) => result));
       ended = true;
-      // As in the openai package, a stream that was aborted ends, and throws nothing.
-      if (reason.type === 'abort') return;
-      yield chunk({ finish_reason: reason.type });
-      if (includeUsage) yield chunk(null, usageOf(result));
+      const isAborted = results.some(({ meta_info: meta }) => meta.finish_reason.type === 'abort');
+      if (includeUsage && !isAborted) yield chunk(null, usageOf(results));
     } finally {
       if (!ended) controller.abort(new Error('The stream was left before its end.'));
     }
@@ -131,6 +162,29 @@ function createStream(
   };
 }
 
+/** What several iterations give, as it comes. The first that fails ends it. */
+async function* merged<T>(sources: readonly AsyncGenerator<T, void, undefined>[]): AsyncGenerator<T, void, undefined> {
+  type Source = (typeof sources)[number];
+  const pending = new Map<Source, Promise<{ source: Source; step: IteratorResult<T, void> }>>();
+  const pull = (source: Source): void => {
+    const next = source.next().then((step) => ({ source, step }));
+    next.catch(() => {}); // behind the failure of another it is nobody's
+    pending.set(source, next);
+  };
+  sources.forEach(pull);
+  try {
+    while (pending.size > 0) {
+      const { source, step } = await Promise.race(pending.values());
+      pending.delete(source);
+      if (step.done) continue;
+      yield step.value;
+      pull(source); // after the others that are ready
+    }
+  } finally {
+    for (const source of sources) source.return().catch(() => {});
+  }
+}
+
 /** Without the token that ended the request, as the text is. */
 function chatLogprobs({ logprobs }: { logprobs?: TokenLogprob[] }, { stopTokens }: Answer): ChatLogprobs | null {
   if (logprobs === undefined) return null;
@@ -141,25 +195,61 @@ function chatLogprobs({ logprobs }: { logprobs?: TokenLogprob[] }, { stopTokens 
 
 const chatLogprob = ({ text, bytes, logprob }: Logprob): ChatTopLogprob => ({ token: text, logprob, bytes });
 
-function usageOf({ stats, meta_info: meta }: GenerateResult): ChatUsage {
-  const spec = Object.fromEntries(Object.entries(meta).filter(([key]) => key.startsWith('spec_')));
+/** The `spec_*` keys of several answers. */
+function specSums(results: readonly GenerateResult[]): Partial<ChatUsageExtra> {
+  const sum = (key: 'verifyCount' | 'plainCount' | 'draftedCount' | 'acceptedCount'): number =>
+    results.reduce((total, { stats }) => total + stats[key], 0);
+  const [verifyCount, plainCount] = [sum('verifyCount'), sum('plainCount')];
+  if (verifyCount === 0) return {};
+  const completionTokens = results.reduce((total, { meta_info: meta }) => total + meta.completion_tokens, 0);
+  const histogram: number[] = [];
+  for (const { meta_info: meta } of results) {
+    for (const [i, count] of (meta.spec_correct_drafts_histogram ?? []).entries()) {
+      histogram[i] = (histogram[i] ?? 0) + count;
+    }
+  }
   return {
-    prompt_tokens: meta.prompt_tokens,
-    completion_tokens: meta.completion_tokens,
-    total_tokens: meta.prompt_tokens + meta.completion_tokens,
-    prompt_tokens_details: { cached_tokens: meta.cached_tokens },
-    extra: {
-      ...spec,
-      queue_ms: stats.queueTimeMs,
-      prompt_n: meta.prompt_tokens - meta.cached_tokens,
-      prompt_ms: stats.timeToFirstTokenMs,
-      predicted_n: meta.completion_tokens,
-      predicted_ms: stats.decodeTimeMs,
-      predicted_per_second: stats.tokensPerSecond,
-    },
+    spec_verify_ct: verifyCount,
+    spec_plain_ct: plainCount,
+    spec_num_proposed_drafts: sum('draftedCount'),
+    spec_num_correct_drafts: sum('acceptedCount'),
+    spec_accept_rate: sum('acceptedCount') / sum('draftedCount'),
+    spec_accept_length: (completionTokens - plainCount) / verifyCount,
+    spec_correct_drafts_histogram: histogram,
   };
 }
 
+const specOf = (meta: MetaInfo): Partial<ChatUsageExtra> =>
+  Object.fromEntries(Object.entries(meta).filter(([key]) => key.startsWith('spec_')));
+
+function usageOf(results: readonly GenerateResult[]): ChatUsage {
+  const [{ stats, meta_info: meta }] = results as [GenerateResult];
+  const sum = (value: (result: GenerateResult) => number): number =>
+    results.reduce((total, result) => total + value(result), 0);
+  const completionTokens = sum(({ meta_info: { completion_tokens: count } }) => count);
+  const longestMs = Math.max(...results.map(({ stats: { decodeTimeMs } }) => decodeTimeMs));
+  const isTimed = longestMs > 0 && completionTokens > results.length;
+  return {
+    prompt_tokens: meta.prompt_tokens,
+    completion_tokens: completionTokens,
+    total_tokens: meta.prompt_tokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: meta.cached_tokens },
+    extra: {
+      ...(results.length === 1 ? specOf(meta) : specSums(results)),
+      queue_ms: stats.queueTimeMs,
+      prompt_n: meta.prompt_tokens - meta.cached_tokens,
+      prompt_ms: stats.timeToFirstTokenMs,
+      predicted_n: completionTokens,
+      predicted_ms: longestMs,
+      predicted_per_second:
+        results.length === 1
+          ? stats.tokensPerSecond
+          : isTimed
+            ? ((completionTokens - results.length) * 1000) / longestMs
+            : null,
+    },
+  };
+}
 /** `crypto.randomUUID` exists in secure contexts only. */
 function randomId(): string {
   const words = crypto.getRandomValues(new Uint32Array(4));

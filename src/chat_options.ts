@@ -2,7 +2,15 @@
 import type { PlainChatMessage } from './chat_types.ts';
 import { InvalidOptionError } from './errors.ts';
 import { CHAT_NAMES, closestKey, readOptions } from './option_names.ts';
-import { booleanOption, expected, type GivenOptions, inWords, isPlainObject, reading } from './option_values.ts';
+import {
+  booleanOption,
+  expected,
+  type GivenOptions,
+  integerOption,
+  inWords,
+  isPlainObject,
+  reading,
+} from './option_values.ts';
 import { signalOption } from './options.ts';
 import type { GenerateOptions } from './types.ts';
 
@@ -12,6 +20,8 @@ export type ParsedChatRequest = {
   model: string | null;
   stream: boolean;
   includeUsage: boolean;
+  /** Answers to make. */
+  n: number;
   /** Of the types that the caller gave: `generate` checks them. */
   options: GenerateOptions;
   /** An error of `generate` in the names of this request. */
@@ -42,6 +52,8 @@ const UNSUPPORTED_KEYS = [
   'prompt_cache_retention',
 ];
 
+/** As in the OpenAI API. */
+const MAX_CHOICES = 128;
 /** OpenAI's own default; `generate` is greedy unless told otherwise. */
 const DEFAULT_TEMPERATURE = 1;
 
@@ -62,8 +74,7 @@ export function parseChatRequest(raw: unknown, { contextLength }: { contextLengt
       'Expected one of `max_tokens` and `max_completion_tokens`, got both. They mean the same: leave one out.',
     );
   }
-  const choices = given.get('n') ?? 1;
-  if (choices !== 1) throw expected('n', '1', choices, 'Send the request once for each answer.');
+  const n = integerOption(given, 'n', { min: 1, max: MAX_CHOICES }) ?? 1;
   for (const key of ['model', 'user']) {
     const value = given.get(key) ?? '';
     if (typeof value !== 'string') throw expected(key, 'a string', value);
@@ -82,6 +93,7 @@ export function parseChatRequest(raw: unknown, { contextLength }: { contextLengt
     model: (given.get('model') as string | undefined) ?? null,
     stream,
     includeUsage: parseStreamOptions(given.get('stream_options'), stream),
+    n,
     options,
     translate(error) {
       if (!(error instanceof InvalidOptionError)) return error;

@@ -44,6 +44,7 @@ export type ChatCompletionRequest = {
   temperature?: number | null;
   top_p?: number | null;
   stop?: string | readonly string[] | null;
+  /** With `n` above 1, answer i is what a request of its own with the seed `seed` + i gives. */
   seed?: number | null;
   presence_penalty?: number | null;
   frequency_penalty?: number | null;
@@ -52,8 +53,8 @@ export type ChatCompletionRequest = {
   logprobs?: boolean | null;
   /** 0 to 20; needs `logprobs`. */
   top_logprobs?: number | null;
-  /** One answer per request. */
-  n?: 1 | null;
+  /** Answers to make, 1 (the default) to 128, at once as far as there is room. The conversation is fed once for all. */
+  n?: number | null;
   response_format?: { type: 'text' } | null;
   /** Ignored. */
   user?: string | null;
@@ -88,7 +89,11 @@ export type ChatLogprobs = { content: ChatTokenLogprob[]; refusal: null };
 
 export type ChatFinishReason = 'stop' | 'length';
 
-/** Keys of `meta_info` (docs/metrics.md), absent when no draft was proposed, and times as llama.cpp's server names them. */
+/**
+ * Keys of `meta_info` (docs/metrics.md), absent when no draft was proposed, and times as llama.cpp's server names them. Of
+ * `n` answers counts are sums and rates those of the sums; `prompt_n` and the times up to the first token are those of the
+ * first answer, `predicted_ms` is the longest.
+ */
 export type ChatUsageExtra = {
   spec_verify_ct?: number;
   spec_plain_ct?: number;
@@ -97,6 +102,7 @@ export type ChatUsageExtra = {
   spec_accept_rate?: number;
   spec_accept_length?: number;
   spec_correct_drafts_histogram?: number[];
+  /** With `n` above 1 absent. */
   spec_accept_rate_per_pos?: number[];
   /** From the call until the engine began with it. */
   queue_ms: number;
@@ -112,12 +118,20 @@ export type ChatUsageExtra = {
 };
 
 export type ChatUsage = {
+  /** Once, whatever `n`. */
   prompt_tokens: number;
-  /** Emitted tokens, the one that ended the request included. */
+  /** Emitted tokens of all answers, those that ended them included. */
   completion_tokens: number;
   total_tokens: number;
   prompt_tokens_details: { cached_tokens: number };
   extra: ChatUsageExtra;
+};
+
+export type ChatChoice = {
+  index: number;
+  message: { role: 'assistant'; content: string; refusal: null };
+  logprobs: ChatLogprobs | null;
+  finish_reason: ChatFinishReason;
 };
 
 export type ChatCompletion = {
@@ -126,14 +140,8 @@ export type ChatCompletion = {
   /** Seconds since 1970. */
   created: number;
   model: string;
-  choices: [
-    {
-      index: 0;
-      message: { role: 'assistant'; content: string; refusal: null };
-      logprobs: ChatLogprobs | null;
-      finish_reason: ChatFinishReason;
-    },
-  ];
+  /** `n` of them, by their index. */
+  choices: [ChatChoice, ...ChatChoice[]];
   usage: ChatUsage;
 };
 
@@ -144,8 +152,8 @@ export type ChatCompletionChunk = {
   model: string;
   /** None in the chunk that tells the usage. */
   choices: {
-    index: 0;
-    /** The role comes first, then texts, then nothing together with the `finish_reason`. */
+    index: number;
+    /** Of each answer the role comes first, then texts, then nothing together with the `finish_reason`. */
     delta: { role?: 'assistant'; content?: string };
     logprobs: ChatLogprobs | null;
     finish_reason: ChatFinishReason | null;

@@ -7,12 +7,13 @@ import { pagesFor } from './model/kv_cache.ts';
 import type { ModelSource } from './model/source.ts';
 import { type ParsedEngineOptions, parseCostOptions, parseGenerateOptions, parsePrompt } from './options.ts';
 import { createRun } from './run.ts';
-import { forgetTokens, sharedTokens, takePages } from './speculative/batch.ts';
+import { forgetTokens, takePages } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
 import { addBatch, createMetrics, prometheusText } from './speculative/metrics.ts';
 import type { EmittedRecord } from './speculative/record.ts';
 import { createRequest, type Request } from './speculative/request.ts';
 import { createScheduler } from './speculative/scheduler.ts';
+import { type Slot, sharedTokens } from './speculative/slots.ts';
 import { batchLine, finishLine } from './speculative/stats.ts';
 import type { Engine, GenerateRun } from './types.ts';
 
@@ -161,7 +162,8 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       void scheduler.add({
         priority: parsedOptions.priority,
         pageCount: pagesFor(limit),
-        sharedTokens: (slot, pageCount) => sharedTokens(loaded.batch, slot, promptTokens, pageCount),
+        sharedTokens: (slot, pageCount) =>
+          sharedTokens(loaded.batch.slots[slot] as Slot, promptTokens, pageCount),
         run: (...place) => serveRequest(request, ...place),
       });
       return request.run;

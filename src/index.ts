@@ -1,6 +1,7 @@
 /** The public names of `foretoken`, listed by hand; no code. */
 export type {
   Chat,
+  ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionRequest,

@@ -27,6 +27,18 @@ export function submitPass(
   gpu.device.queue.submit([encoder.finish()]);
 }
 
+/** Some bytes of one buffer, on their way to another. */
+export type Copy = { from: GPUBuffer; fromBytes: number; to: GPUBuffer; toBytes: number; sizeBytes: number };
+
+/** Submits copies, done in their order, as one command buffer. */
+export function submitCopies(gpu: Gpu, label: string, copies: readonly Copy[]): void {
+  const encoder = gpu.device.createCommandEncoder({ label });
+  for (const { from, fromBytes, to, toBytes, sizeBytes } of copies) {
+    encoder.copyBufferToBuffer(from, fromBytes, to, toBytes, sizeBytes);
+  }
+  gpu.device.queue.submit([encoder.finish()]);
+}
+
 /** Resolves when all submitted work is done; rejects with the device's failure. */
 export async function gpuIdle(gpu: Gpu): Promise<void> {
   await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);

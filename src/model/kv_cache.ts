@@ -15,7 +15,14 @@ export type KvCache = {
   blockTable: GPUBuffer; // (slots, blocksPerSlot) u32
   blocksPerSlot: number;
   pageCount: number;
+  /** Of one layer's keys or values. */
+  pageBytes: number;
+  /** A few pages of a copy under way: WebGPU copies nothing within one buffer. */
+  copied: GPUBuffer;
 };
+
+/** Pages that a copy moves at a time. */
+const copiedPages = 8;
 
 export function createKvCache(
   gpu: Gpu,
@@ -25,9 +32,11 @@ export function createKvCache(
 ): KvCache {
   const blocksPerSlot = pagesFor(contextLength);
   const pages = pageCount ?? slots * blocksPerSlot;
-  const sizeBytes = pages * blockSize * kvHeadCount * headDim * 2;
+  const pageBytes = blockSize * kvHeadCount * headDim * 2;
   const perLayer = (name: string) =>
-    Array.from({ length: layerCount }, (_, layer) => createStorage(gpu, `${label} ${name} ${layer}`, sizeBytes));
+    Array.from({ length: layerCount }, (_, layer) =>
+      createStorage(gpu, `${label} ${name} ${layer}`, pages * pageBytes),
+    );
   return {
     keys: perLayer('keys'),
     values: perLayer('values'),
@@ -39,6 +48,8 @@ export function createKvCache(
     ),
     blocksPerSlot,
     pageCount: pages,
+    pageBytes,
+    copied: createStorage(gpu, `${label} copied pages`, Math.min(copiedPages, pages) * pageBytes),
   };
 }
 

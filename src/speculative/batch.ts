@@ -1,9 +1,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
-import { assignPages, blockSize } from '../model/kv_cache.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
-import { commonPrefix, type FedTokens, nothingFed } from './fed_tokens.ts';
 import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
 import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
 import {
@@ -26,6 +24,17 @@ import {
   setTurns,
   startSequence,
 } from './sequence.ts';
+import {
+  type Caches,
+  commonLength,
+  createSlots,
+  nothingFed,
+  reusePrefix,
+  type Slot,
+  sharedLength,
+  takePages as takeSlotPages,
+  worthWaiting,
+} from './slots.ts';
 
 /** What decodes up to so many sequences in rounds that they share, each in a slot of its own. */
 export type Batch = {
@@ -39,8 +48,7 @@ export type Batch = {
   policy: DraftLengthPolicy | null;
   /** What the policy says next, asked before its round is there. */
   chosen: number | null;
-  /** Of each slot: counts its sequences, so that a record of an earlier one is recognised; what its pages hold. */
-  slots: { epoch: number; fed: FedTokens }[];
+  slots: Slot[];
   /** Sequences that run now, those that wait longest for a chunk of their prompt first. */
   members: Member[];
   isRunning: boolean;
@@ -66,8 +74,8 @@ type Member = {
   mode: SamplingMode;
   /** Committed as far as is known; at first, what is fed before anything is decoded. */
   tokens: number[];
-  /** Of the prompt, in the order in which they are fed. */
-  chunks: { model: 'target' | 'draft'; chunk: PrefillChunk }[];
+  /** Of the prompt, in the order in which they are fed; null until the first of them is due. */
+  chunks: { model: 'target' | 'draft'; chunk: PrefillChunk }[] | null;
   /** Whether its prompt is long enough to be fed no faster than the device follows. */
   feedsSlowly: boolean;
   /** Of its submitted rounds, the prefill's last chunk included, whose records are awaited: most tokens of each. */
@@ -106,7 +114,6 @@ export function createBatch(
   sequences: Sequences,
   { ring, roundsInFlight }: { ring: StagingRing; roundsInFlight: number },
 ): Batch {
-  const slots = Array.from({ length: sequences.slots }, () => ({ epoch: 0, fed: nothingFed }));
   return {
     gpu,
     plan,
@@ -115,7 +122,7 @@ export function createBatch(
     roundsInFlight,
     policy: null,
     chosen: null,
-    slots,
+    slots: createSlots(sequences.slots),
     members: [],
     isRunning: false,
     onRound: null,
@@ -127,21 +134,7 @@ export const readbackBytes = (slots: number): number => slots * (RECORD_BYTES + 
 
 /** Gives a slot its pages, of which the first `keptCount` hold what it left there. */
 export function takePages(batch: Batch, slot: number, pages: readonly number[], keptCount: number): void {
-  const { gpu, plan } = batch;
-  for (const forward of [plan.target, plan.draft]) if (forward) assignPages(gpu, forward.kvCache, slot, pages);
-  const positions = keptCount * blockSize;
-  const mine = slotOf(batch, slot);
-  const { tokens, targetCount, draftCount } = mine.fed;
-  mine.fed = {
-    tokens,
-    targetCount: Math.min(targetCount, positions),
-    draftCount: Math.min(draftCount, positions),
-  };
-}
-
-/** First tokens of a prompt that the slot's first `pageCount` pages hold. */
-export function sharedTokens(batch: Batch, slot: number, promptTokens: readonly number[], pageCount: number): number {
-  return Math.min(pageCount * blockSize, commonPrefix(slotOf(batch, slot).fed, promptTokens));
+  takeSlotPages(batch.gpu, cachesOf(batch), batch.slots, slot, pages, keptCount);
 }
 
 /** Forgets what the slots hold. */
@@ -149,7 +142,9 @@ export function forgetTokens({ slots }: Batch): void {
   for (const slot of slots) slot.fed = nothingFed;
 }
 
-const slotOf = ({ slots }: Batch, slot: number) => slots[slot] as Batch['slots'][number];
+const slotOf = ({ slots }: Batch, slot: number) => slots[slot] as Slot;
+
+const cachesOf = ({ plan }: Batch): Caches => ({ target: plan.target.kvCache, draft: plan.draft?.kvCache ?? null });
 
 /**
  * Prefills and decodes one sequence in rounds that it shares with those beside it, keeping `roundsInFlight` rounds
@@ -160,37 +155,23 @@ const slotOf = ({ slots }: Batch, slot: number) => slots[slot] as Batch['slots']
 export function decode(batch: Batch, slot: number, request: DecodeRequest, events: DecodeEvents): Promise<void> {
   return new Promise((resolve, reject) => {
     const leave = (failure: unknown): void => (failure === null ? resolve() : reject(failure));
-    batch.members.push(startMember(batch, slot, request, events, leave));
+    batch.members.push(joinedMember(batch, slot, request, events, leave));
     if (batch.isRunning) return;
     batch.isRunning = true;
     void runRounds(batch);
   });
 }
 
-function startMember(
+function joinedMember(
   batch: Batch,
   slot: number,
   request: DecodeRequest,
   events: DecodeEvents,
   leave: Member['leave'],
 ): Member {
-  const { gpu, plan, sequences, policy, members } = batch;
   const mine = slotOf(batch, slot);
-  const tokens = [...request.promptTokens, ...request.emittedTokens];
-  const fedLength = tokens.length;
-  // The last token is always fed: the first new one comes from its row.
-  const shared = commonPrefix(mine.fed, tokens);
-  const targetFed = Math.min(shared, fedLength - 1);
-  const draftFed = Math.min(shared, mine.fed.draftCount);
-  mine.fed = nothingFed;
   mine.epoch += 1;
-  policy?.startSequence();
-  const feedsDraft = plan.draft !== null && draftLengthOf(batch, request, members.length + 1) > 0;
-  startSequence(gpu, sequences, slot, mine.epoch, { ...request, targetFed, draftFed });
-  events.onStart(targetFed);
-  const chunksOf = (model: 'target' | 'draft', from: number) =>
-    prefillChunks(from, fedLength, plan.target.rowCapacity).map((chunk) => ({ model, chunk }));
-  const chunks = [...(feedsDraft ? chunksOf('draft', draftFed) : []), ...chunksOf('target', targetFed)];
+  const tokens = [...request.promptTokens, ...request.emittedTokens];
   return {
     slot,
     epoch: mine.epoch,
@@ -198,15 +179,44 @@ function startMember(
     events,
     mode: samplingMode(request.sampling),
     tokens,
-    chunks,
-    feedsSlowly: chunks.length > 2,
+    chunks: null,
+    feedsSlowly: false,
     inFlight: [],
-    length: fedLength,
-    draftGap: Math.max(0, fedLength - 1 - (feedsDraft ? fedLength : draftFed)),
+    length: tokens.length,
+    draftGap: 0,
     hasEnded: false,
     failure: null,
     leave,
   };
+}
+
+/** Takes what another left of its prompt, and divides the rest into chunks. */
+function startFeeding(batch: Batch, member: Member): void {
+  const { gpu, plan, sequences, policy, members } = batch;
+  const { slot, epoch, request, tokens } = member;
+  const fedLength = tokens.length;
+  policy?.startSequence();
+  const feedsDraft = plan.draft !== null && draftLengthOf(batch, request, members.length) > 0;
+  const { targetFed, draftFed } = reusePrefix(gpu, cachesOf(batch), batch.slots, slot, tokens);
+  startSequence(gpu, sequences, slot, epoch, { ...request, targetFed, draftFed });
+  member.events.onStart(targetFed);
+  const chunksOf = (model: 'target' | 'draft', from: number) =>
+    prefillChunks(from, fedLength, plan.target.rowCapacity).map((chunk) => ({ model, chunk }));
+  member.chunks = [...(feedsDraft ? chunksOf('draft', draftFed) : []), ...chunksOf('target', targetFed)];
+  member.feedsSlowly = member.chunks.length > 2;
+  member.draftGap = Math.max(0, fedLength - 1 - (feedsDraft ? fedLength : draftFed));
+}
+
+const isFed = ({ chunks }: Member): boolean => chunks?.length === 0;
+
+/** Whether another is being fed what this one begins with, so that it had better wait and take that. */
+function waitsForPrefix(batch: Batch, { chunks, tokens }: Member): boolean {
+  if (chunks !== null) return false;
+  const held = Math.max(...batch.slots.map((slot) => sharedLength(slot, tokens)));
+  const promised = batch.members
+    .filter((other) => other.chunks !== null && !isFed(other) && !isDone(other))
+    .map((other) => commonLength(other.tokens, tokens, tokens.length - 1));
+  return Math.max(0, ...promised) >= held + worthWaiting;
 }
 
 /** What the next round of a request will draft, as things stand. */
@@ -233,13 +243,13 @@ async function runRounds(batch: Batch): Promise<void> {
       }
       while (pending.length < roundsInFlight) {
         // Prompts and rounds take turns, so that neither waits for the other's end: between rounds, one chunk's rows.
-        const feeding = members.find((member) => !isDone(member) && member.chunks.length > 0);
+        const feeding = members.find((member) => !isDone(member) && !isFed(member) && !waitsForPrefix(batch, member));
+        if (feeding?.chunks === null) startFeeding(batch, feeding);
         // Every pending round commits at least one token, so near the limit no round is submitted in vain.
         const decoding = members.filter(
-          (each) =>
-            !isDone(each) && each.chunks.length === 0 && each.length + each.inFlight.length < each.request.limit,
+          (each) => !isDone(each) && isFed(each) && each.length + each.inFlight.length < each.request.limit,
         );
-        const nextRows = feeding?.chunks[0]?.chunk.rows ?? 0;
+        const nextRows = feeding?.chunks?.[0]?.chunk.rows ?? 0;
         const mayFeed = decoding.length === 0 || fedRows === 0 || fedRows + nextRows <= plan.target.rowCapacity;
         if (feeding !== undefined && mayFeed) {
           pending.push(submitChunk(batch, feeding));
@@ -270,8 +280,11 @@ async function runRounds(batch: Batch): Promise<void> {
 /** Feeds a member the next chunk of its prompt. */
 function submitChunk(batch: Batch, member: Member): Pending {
   const { gpu, plan, sequences, members } = batch;
-  const { slot, mode, request, chunks } = member;
-  const { model, chunk } = chunks.shift() as Member['chunks'][number];
+  const { slot, mode, request } = member;
+  const chunks = member.chunks as NonNullable<Member['chunks']>;
+  const { model, chunk } = chunks.shift() as (typeof chunks)[number];
+  const mine = slotOf(batch, slot);
+  mine.fed = { ...mine.fed, [`${model}Count`]: chunk.start + chunk.rows };
   // The next chunk is another member's, if another has one.
   members.push(...members.splice(members.indexOf(member), 1));
   const roundMode = { sampling: mode, logprobs: request.logprobs };

@@ -3,6 +3,8 @@
  * what it leaves behind stays in its slot until others need the pages, so that a prompt that continues it finds it there.
  */
 
+import { worthWaiting } from './slots.ts';
+
 /** A request as the scheduler sees it. */
 export type Job = {
   /** Of those that wait, higher ones start first. */
@@ -29,9 +31,6 @@ export type Scheduler = {
   /** Resolves when nothing runs or waits. */
   idle(): Promise<void>;
 };
-
-/** Tokens that are worth a wait for the rounds of a draining slot: as many as one pass feeds at the price of a round. */
-const worthWaiting = 8;
 
 type Waiting = { job: Job | null; start: (slot: number, keptCount: number) => Promise<void>; end: () => void };
 

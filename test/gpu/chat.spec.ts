@@ -106,6 +106,18 @@ describe('a chat', () => {
     expect(streamed).toEqual(content);
   });
 
+  it('samples two answers of one prefill, each what its own seed gives', async () => {
+    const request = { messages, temperature: 1.2, max_tokens: 5, ignore_eos: true };
+    const { choices, usage } = await engine.chat.completions.create({ ...request, seed: 7, n: 2 });
+    expect(usage).toMatchObject({ completion_tokens: 10, total_tokens: usage.prompt_tokens + 10 });
+    const texts = choices.map(({ message }) => message.content);
+    expect(texts[0]).not.toBe(texts[1]);
+    for (const [i, text] of texts.entries()) {
+      const alone = await engine.chat.completions.create({ ...request, seed: 7 + i });
+      expect(alone.choices[0].message.content).toBe(text);
+    }
+  });
+
   it('goes on until the context is full when nothing limits it', async () => {
     const { choices, usage } = await engine.chat.completions.create({ messages, temperature: 0, ignore_eos: true });
     expect(choices[0].finish_reason).toBe('length');

@@ -61,7 +61,7 @@ it('four share rounds, with the tokens that each has alone; the fifth waits; tur
   }
 });
 
-it('a short request beside a prompt of 1,000 tokens waits for no more than a few of its chunks', async () => {
+it('a short request waits for a few chunks of a long one; what begins alike is fed once', async () => {
   const model = randomModel({ max_position_embeddings: 1200 }, 91);
   const engine = await openEngine(memorySource('long', randomFolder(model)), null);
   const labels: string[] = [];
@@ -85,6 +85,24 @@ it('a short request beside a prompt of 1,000 tokens waits for no more than a few
     expect(chunks).toBeLessThan(12); // of 16: the short one ended before the long one was fed
     await long;
     expect(labels.filter((label) => label === 'target prefill').length).toBe(15);
+
+    const count = (wanted: string) => labels.filter((label) => label === wanted).length;
+    const prompt = tokens.slice(0, 300).map((token) => token + 1);
+    const other = [...prompt.slice(0, 200), 3, 4, 5];
+    const ask = (tokens: number[], seed: number) =>
+      engine.generate(tokens, { maxNewTokens: 8, ignoreEos: true, temperature: 1, seed }).result;
+    const seeds = [1, 2, 3];
+    labels.length = 0;
+    const samples = await Promise.all([...seeds.map((seed) => ask(prompt, seed)), ask(other, 4)]);
+    expect(samples.map(({ meta_info: meta }) => meta.cached_tokens)).toEqual([0, 299, 299, 200]);
+    expect([count('target prefill'), count('prefill'), count('page copy')]).toEqual([4, 4, 3]);
+    expect(new Set(samples.slice(0, 3).map((sample) => String(sample.tokens))).size).toBe(3);
+    for (const [i, { tokens }] of samples.entries()) {
+      await engine.measureCosts({ sampleCount: 1 }); // forgets
+      const alone = await ask(i < 3 ? prompt : other, i + 1);
+      expect(alone.meta_info.cached_tokens).toBe(0);
+      expect({ i, tokens }).toEqual({ i, tokens: alone.tokens });
+    }
   } finally {
     GPUDevice.prototype.createCommandEncoder = createCommandEncoder;
   }

@@ -146,6 +146,80 @@ describe('an answer', () => {
   });
 });
 
+describe('three answers', () => {
+  const spec: Partial<ScriptedAnswer['stats']> = { verifyCount: 2, plainCount: 1, draftedCount: 6, acceptedCount: 3 };
+  const drafted: ScriptedAnswer = {
+    ...answer,
+    meta: { ...answer.meta, spec_correct_drafts_histogram: [1, 0, 0, 1], spec_accept_rate_per_pos: [0.5] },
+    stats: { ...answer.stats, ...spec },
+  };
+  const summed = {
+    prompt_tokens: 3,
+    completion_tokens: 15,
+    total_tokens: 18,
+    prompt_tokens_details: { cached_tokens: 2 },
+    extra: {
+      spec_verify_ct: 6,
+      spec_plain_ct: 3,
+      spec_num_proposed_drafts: 18,
+      spec_num_correct_drafts: 9,
+      spec_accept_rate: 0.5,
+      spec_accept_length: 2,
+      spec_correct_drafts_histogram: [3, 0, 0, 3],
+      queue_ms: 1,
+      prompt_n: 1,
+      prompt_ms: 2,
+      predicted_n: 15,
+      predicted_ms: 8,
+      predicted_per_second: 1500,
+    },
+  };
+
+  test('in one piece: a choice for each, from seeds that count up, and their usage together', async () => {
+    const { chat, calls, conversations } = scriptedChat(drafted);
+    const { choices, usage } = await chat.completions.create({ messages, n: 3, seed: 2 ** 53 - 2, temperature: 0.5 });
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2]);
+    expect(choices.map(({ message }) => message.content)).toEqual(Array(3).fill('Hi the🐶re'));
+    expect(usage).toEqual(summed);
+    expect(conversations).toHaveLength(1);
+    expect(calls.map(({ options }) => options.seed)).toEqual([2 ** 53 - 2, 2 ** 53 - 1, 0]);
+    await chat.completions.create({ messages, n: 2 });
+    expect(calls.slice(3).map(({ options }) => 'seed' in options)).toEqual([false, false]);
+  });
+
+  test('piece by piece: each whole and in order, beside the others, with one usage', async () => {
+    const { chat } = scriptedChat(drafted);
+    const request = { messages, n: 3, stream: true, stream_options: { include_usage: true } } as const;
+    const chunks = await collect(await chat.completions.create(request));
+    const of = (i: number) => choicesOf(chunks).filter(({ index }) => index === i);
+    for (const i of [0, 1, 2]) {
+      expect(of(i).map(({ delta }) => delta.content)).toEqual(['', 'Hi', ' the🐶re', undefined]);
+      expect(of(i).map(({ finish_reason }) => finish_reason)).toEqual([null, null, null, 'stop']);
+    }
+    const order = choicesOf(chunks).map(({ index }) => index);
+    expect(order.lastIndexOf(0)).toBeGreaterThan(order.indexOf(2));
+    expect(chunks.filter((chunk) => chunk.usage !== null).map((chunk) => chunk.usage)).toEqual([summed]);
+  });
+
+  test('end together: when one fails, and when the stream is left', async () => {
+    const rejections = watchRejections();
+    const failure = new NonFiniteLogitsError('NaN');
+    const failing = scriptedChat({ ...answer, failure });
+    expect(await rejection(failing.chat.completions.create({ messages, n: 3 }))).toBe(failure);
+    const stream = await failing.chat.completions.create({ messages, n: 3, stream: true });
+    expect(await rejection(collect(stream))).toBe(failure);
+    const left = scriptedChat(answer);
+    for await (const { choices } of await left.chat.completions.create({ messages, n: 3, stream: true })) {
+      if (choices[0]?.delta.content === 'Hi') break;
+    }
+    const calls = [...failing.calls, ...left.calls];
+    expect(calls).toHaveLength(9);
+    expect(calls.map(({ options }) => options.signal?.aborted)).toEqual(Array(9).fill(true));
+    expect(await rejections.count()).toBe(0);
+    rejections.stop();
+  });
+});
+
 describe('logprobs', () => {
   const one = (id: number) => {
     const { text: token, bytes, logprob } = logprobOf(id);
@@ -327,7 +401,8 @@ describe('a request', () => {
       { messages, response_format: { type: 'json_object' } },
       /`response_format\.type` to be 'text', got the string "json/,
     ],
-    ['two answers', { messages, n: 2 }, /`n` to be 1, got 2/],
+    ['no answer', { messages, n: 0 }, /`n` to be an integer from 1 to 128, got 0/],
+    ['half an answer', { messages, n: 1.5 }, /`n` to be an integer from 1 to 128, got 1\.5/],
     ['a number for a model', { messages, model: 5 }, /`model` to be a string, got 5/],
     [
       'both limits',

@@ -40,6 +40,7 @@ type Supported =
   | 'logprobs'
   | 'top_logprobs'
   | 'stream'
+  | 'n'
   | 'user';
 export type Requests = [
   Assignable<Pick<Theirs, Supported>, Pick<ChatCompletionRequest, Supported>>,
@@ -86,8 +87,6 @@ export function refused(completions: Chat['completions']): void {
   const messages = conversation;
   // @ts-expect-error
   completions.create({ messages, tools: [] });
-  // @ts-expect-error
-  completions.create({ messages, n: 2 });
   // @ts-expect-error
   completions.create({ messages, response_format: { type: 'json_object' } });
   // @ts-expect-error

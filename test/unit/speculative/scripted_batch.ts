@@ -6,10 +6,10 @@ import type { Gpu } from '../../../src/gpu/device.ts';
 import type { Readback } from '../../../src/gpu/submit.ts';
 import { MAX_TOP_LOGPROBS } from '../../../src/sampling_options.ts';
 import type { Batch } from '../../../src/speculative/batch.ts';
-import { nothingFed } from '../../../src/speculative/fed_tokens.ts';
 import { LOGPROBS_BYTES, LOGPROBS_ROW_WORDS, type TokenIdLogprob } from '../../../src/speculative/logprobs.ts';
 import { encodeRecord, RECORD_BYTES, RECORD_WORDS, type RoundRecord } from '../../../src/speculative/record.ts';
 import { stateFields } from '../../../src/speculative/sequence.ts';
+import type { Slot } from '../../../src/speculative/slots.ts';
 
 export type Script = {
   /** The target's own choice at each place of the output; `filler` behind them. */
@@ -138,7 +138,7 @@ export function scriptedBatch(script: Script): { batch: Batch; recordCount: () =
     roundsInFlight: script.roundsInFlight ?? 2,
     policy: null,
     chosen: null,
-    slots: [{ epoch: 0, fed: nothingFed }],
+    slots: [{ epoch: 0, fed: { tokens: [], targetCount: 0, draftCount: 0 }, pages: [] } satisfies Slot],
     members: [],
     isRunning: false,
     onRound: null,
