@@ -3,6 +3,7 @@ import { createChat } from './chat.ts';
 import type { ModelCheck } from './check_types.ts';
 import { toDraftOption } from './draft_options.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
+import { createEmitter } from './events.ts';
 import { hubFolderUrl } from './model/hub.ts';
 import type { ParsedLocation } from './model_options.ts';
 import {
@@ -83,6 +84,11 @@ async function inWorker<T>(
 
 function makeEngine(connection: Connection, info: EngineInfo, modelName: string): Engine {
   let disposing: Promise<void> | null = null;
+  // What the worker need not tell does not cross.
+  const events = createEmitter((name, isHeard) => {
+    connection.call((session) => session.listen(name, isHeard)).catch(() => {}); // ended: there is nothing to tell
+  });
+  connection.onEngineEvent = ({ name, data }) => events.emit(name, () => data);
   const engine: Engine = {
     info,
 
@@ -114,6 +120,8 @@ function makeEngine(connection: Connection, info: EngineInfo, modelName: string)
       generate: (prompt, options) => engine.generate(prompt, options),
       applyTemplate: (messages) => connection.call((session) => session.applyTemplate(messages)),
     }),
+
+    on: events.on,
 
     metrics: () => connection.call((session) => session.metrics()),
 

@@ -1,6 +1,8 @@
 import { createChat } from './chat.ts';
 import { type LoadEngineOptions, type LoadedPair, loadOnto, type OpenedPair, openAndLoad } from './engine_load.ts';
 import { DeviceLostError, EngineDisposedError } from './errors.ts';
+import type { RoundEventRecord } from './event_types.ts';
+import { createEmitter } from './events.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
 import { renderChat } from './model/chat_template.ts';
 import { pagesFor } from './model/kv_cache.ts';
@@ -14,7 +16,7 @@ import type { EmittedRecord } from './speculative/record.ts';
 import { createRequest, type Request } from './speculative/request.ts';
 import { createScheduler } from './speculative/scheduler.ts';
 import { type Slot, sharedTokens } from './speculative/slots.ts';
-import { batchLine, finishLine } from './speculative/stats.ts';
+import { batchEvent, batchLine, finishLine, roundStats } from './speculative/stats.ts';
 import type { Engine, GenerateRun } from './types.ts';
 
 /** A device that is lost again so soon will be lost a third time. */
@@ -51,6 +53,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   let recoveredAt = Number.NEGATIVE_INFINITY;
   const disposal = new AbortController();
   const metrics = createMetrics({ prefix: options.metricsPrefix, modelName: options.modelName });
+  const events = createEmitter();
   const requests = new Set<Request>();
   let requestCount = 0;
   let disposed = false;
@@ -63,13 +66,19 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
 
   let windowStartedAt = now();
   const onRound = (records: EmittedRecord[]): void => {
+    if (records.length > 0) events.emit('round', () => ({ records: records.map(toEventRecord) }));
     const window = addBatch(metrics, records);
     if (window === null) return;
     const elapsedMs = now() - windowStartedAt;
     windowStartedAt = now();
-    if (!options.logMetrics) return;
     const waitingCount = requests.size - running.size;
-    console.log(batchLine(window, { runningCount: running.size, waitingCount, elapsedMs }));
+    const event = batchEvent(window, { runningCount: running.size, waitingCount, elapsedMs });
+    events.emit('batch', () => event);
+    if (options.logMetrics) console.log(batchLine(event));
+  };
+  const toEventRecord = (record: EmittedRecord): RoundEventRecord => {
+    const { roundTimeMs, ...stats } = roundStats(record, 0);
+    return { id: running.get(record.slot)?.id ?? '', slot: record.slot, ...stats };
   };
   loaded.batch.onRound = onRound;
 
@@ -154,6 +163,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
           tokenizer,
           metrics,
           onFinish: (result) => {
+            events.emit('request', () => ({ meta_info: result.meta_info, stats: result.stats }));
             if (options.logMetrics) console.log(finishLine(result.meta_info));
           },
         },
@@ -162,8 +172,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       void scheduler.add({
         priority: parsedOptions.priority,
         pageCount: pagesFor(limit),
-        sharedTokens: (slot, pageCount) =>
-          sharedTokens(loaded.batch.slots[slot] as Slot, promptTokens, pageCount),
+        sharedTokens: (slot, pageCount) => sharedTokens(loaded.batch.slots[slot] as Slot, promptTokens, pageCount),
         run: (...place) => serveRequest(request, ...place),
       });
       return request.run;
@@ -178,6 +187,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
         return { text, tokens: tokenizer.encodeRendered(text) };
       },
     }),
+    on: events.on,
     async metrics() {
       if (disposed) throw disposedError();
       return prometheusText(metrics);

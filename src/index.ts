@@ -1,4 +1,6 @@
 /** The public names of `foretoken`, listed by hand; no code. */
+
+export type { CacheCheck, CachedFile, ModelCache } from './cache_types.ts';
 export type {
   Chat,
   ChatChoice,
@@ -34,11 +36,17 @@ export {
   WebGPUUnavailableError,
   WorkerError,
 } from './errors.ts';
+export type {
+  BatchEvent,
+  EngineEventName,
+  EngineEvents,
+  RequestEvent,
+  RoundEvent,
+  RoundEventRecord,
+} from './event_types.ts';
 export { modelCache } from './model_cache.ts';
 export type {
   AdapterInfo,
-  CacheCheck,
-  CachedFile,
   CostReport,
   Engine,
   EngineInfo,
@@ -50,7 +58,6 @@ export type {
   LoadProgress,
   Logprob,
   MetaInfo,
-  ModelCache,
   ModelInfo,
   ModelLocation,
   RequestStats,

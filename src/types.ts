@@ -1,5 +1,9 @@
 /** Plain, cloneable data of the public API. Units are in the names; definitions of the metrics: `docs/metrics.md`. */
 import type { Chat } from './chat_types.ts';
+import type { OnEngineEvent } from './event_types.ts';
+import type { MetaInfo, RequestStats, RoundStats } from './stats_types.ts';
+
+export type { FinishReason, MetaInfo, RequestStats, RoundPhase, RoundStats } from './stats_types.ts';
 
 /** Bytes of one model fetched so far. `totalBytes` is null while a server has not told a length. */
 export type LoadProgress = {
@@ -153,24 +157,6 @@ export type Logprob = {
 /** An emitted token, and the `topLogprobs` most likely ones in its place, descending; the emitted one need not be among them. */
 export type TokenLogprob = Logprob & { top: Logprob[] };
 
-/** How a round came to its tokens: the prompt's pass, a pass that verified drafts, or a plain one-token pass. */
-export type RoundPhase = 'prefill' | 'verify' | 'plain';
-
-/** Statistics of one round. */
-export type RoundStats = {
-  /** 0 for the prefill, then counting up. */
-  index: number;
-  phase: RoundPhase;
-  /** Draft tokens proposed and checked in this round (k). */
-  draftLength: number;
-  /** Draft tokens that the target agreed with, 0..draftLength: the bonus token is not counted, and a stop truncates nothing here. */
-  acceptedCount: number;
-  /** Tokens emitted by this round: acceptedCount + 1, less where the request ended inside the round. */
-  tokenCount: number;
-  /** Wall time between the arrival of the previous record and this one, in ms. */
-  roundTimeMs: number;
-};
-
 /** What one round committed. */
 export type Round = {
   /** Text made visible by this round. Never splits a UTF-8 sequence; special tokens are not in it. */
@@ -182,68 +168,6 @@ export type Round = {
   /** One for each of `tokens`; present when the option `logprobs` asked for it. */
   logprobs?: TokenLogprob[];
   stats: RoundStats;
-};
-
-/** Why a request ended, spelled as SGLang does. `matched` is the token id, or the `stop` string, that stopped it. */
-export type FinishReason =
-  | { type: 'stop'; matched: number | string }
-  | { type: 'length'; length: number }
-  | { type: 'abort'; message: string };
-
-/** Per-request metrics under SGLang's names. The `spec_*` keys are absent when no draft was proposed. */
-export type MetaInfo = {
-  id: string;
-  finish_reason: FinishReason;
-  prompt_tokens: number;
-  /** Emitted tokens, the one that ended the request included. */
-  completion_tokens: number;
-  /** Prompt tokens whose keys and values were reused from an earlier request. */
-  cached_tokens: number;
-  weight_version: string;
-  /** Seconds from the call to the last token, the time spent queued included. */
-  e2e_latency: number;
-  /** Target passes that verified at least one draft. */
-  spec_verify_ct?: number;
-  /** Rounds without a draft, one token each. */
-  spec_plain_ct?: number;
-  spec_num_proposed_drafts?: number;
-  spec_num_correct_drafts?: number;
-  /** correct / proposed */
-  spec_accept_rate?: number;
-  /** (completion_tokens − plain_ct) / verify_ct */
-  spec_accept_length?: number;
-  /** h[i] = verify rounds with exactly i accepted drafts. */
-  spec_correct_drafts_histogram?: number[];
-  /** [i] = rounds that accepted draft i / rounds that proposed draft i (i from 0). */
-  spec_accept_rate_per_pos?: number[];
-};
-
-/** Per-request statistics in this library's own words. */
-export type RequestStats = {
-  /** Rounds after the prefill whose tokens were emitted. */
-  roundCount: number;
-  verifyCount: number;
-  plainCount: number;
-  /** Draft tokens proposed. */
-  draftedCount: number;
-  /** Draft tokens accepted. */
-  acceptedCount: number;
-  /** acceptedCount / draftedCount; null when nothing was drafted. */
-  acceptanceRate: number | null;
-  /** Mean of acceptedCount + 1 over verify rounds; null without one. */
-  tokensPerRound: number | null;
-  /** From the call until the engine began with it, in ms. */
-  queueTimeMs: number;
-  /** From the start of work to the first token, in ms. */
-  timeToFirstTokenMs: number;
-  /** From the first token to the last, in ms. */
-  decodeTimeMs: number;
-  /** Tokens after the first / decode time. Null for fewer than two tokens. */
-  tokensPerSecond: number | null;
-  /** tokensPerSecond against one token per plain round, whose time is known from loading and later rounds. Null where nothing drafts. */
-  observedSpeedup: number | null;
-  /** S = E / (k·c + v(k+1)) over the rounds of this request, by its acceptance and the costs of this device. Null without a draft model. */
-  expectedSpeedup: number | null;
 };
 
 /** All that a finished (or aborted) request produced. */
@@ -345,6 +269,8 @@ export type Engine = {
   generate(prompt: string | readonly number[], options?: GenerateOptions): GenerateRun;
   /** Conversations, through the model's chat template: `chat.completions.create` as in the `openai` package. */
   readonly chat: Chat;
+  /** Tells of rounds, of requests that end, and of each window of 40 decode batches. Costs nothing while nobody listens. */
+  on: OnEngineEvent;
   /** Prometheus text exposition of the counters and gauges. */
   metrics(): Promise<string>;
   /** Measures c and v(1..8) on this device; waits until nothing else runs. Takes about a second on a GPU. */
@@ -358,34 +284,4 @@ export type TokenizerLike = {
   /** A chat template writes its special tokens itself: its text comes with `add_special_tokens: false`. */
   encode(text: string, options?: { add_special_tokens: boolean }): number[];
   decode(tokens: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-};
-
-/** A file that is kept, or the beginning of one. */
-export type CachedFile = {
-  /** Without its query. */
-  url: string;
-  /** On this disk. */
-  sizeBytes: number;
-  /** Of the whole file; null while the server has not told. */
-  totalBytes: number | null;
-  isComplete: boolean;
-};
-
-export type CacheCheck = {
-  files: CachedFile[];
-  /** URLs of files that are not what was written, by their SHA-256. */
-  damaged: string[];
-  /** URLs of files of which the server has another version now. Empty where it does not tell, or is out of reach. */
-  outdated: string[];
-};
-
-/** Where there is no storage (in Node, in some private windows) the cache is empty. */
-export type ModelCache = {
-  list(): Promise<CachedFile[]>;
-  /** Reads all that is kept of a model, named as in `createEngine`, and asks its server for news. Takes a while. */
-  check(target: string): Promise<CacheCheck>;
-  /** Deletes what is kept of a model. Resolves to the number of bytes that were freed. */
-  delete(target: string): Promise<number>;
-  /** Deletes everything. */
-  clear(): Promise<number>;
 };

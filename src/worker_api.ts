@@ -8,6 +8,7 @@
 import type { ChatPrompt, PlainChatMessage } from './chat_types.ts';
 import type { ModelCheck } from './check_types.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
+import type { EngineEventName, EngineEvents } from './event_types.ts';
 import type {
   CostReport,
   Engine,
@@ -20,7 +21,7 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 4;
+export const workerProtocol = 5;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };
@@ -35,7 +36,13 @@ export type SessionEvent =
   | { event: 'progress'; progress: LoadProgress }
   | { event: 'round'; runId: number; round: Round }
   | { event: 'finish'; runId: number; result: GenerateResult }
-  | { event: 'fail'; runId: number; error: WireError };
+  | { event: 'fail'; runId: number; error: WireError }
+  | EngineEventMessage;
+
+/** Of `engine.on`: posted while the page listens. */
+export type EngineEventMessage = {
+  [Name in EngineEventName]: { event: 'engine'; name: Name; data: EngineEvents[Name] };
+}[EngineEventName];
 
 /** Options that can cross: neither functions nor signals can. */
 export type LoadRequest = Omit<EngineOptions, 'onProgress' | 'signal'>;
@@ -60,6 +67,8 @@ export type WorkerSession = {
   abort(runId: number, message: string): void;
   applyTemplate(messages: readonly PlainChatMessage[]): Promise<ChatPrompt>;
   metrics(): Promise<string>;
+  /** Begins, or ends, to post the engine's events of this name. */
+  listen(name: EngineEventName, isHeard: boolean): void;
   measureCosts(options: { sampleCount?: number }): Promise<CostReport>;
   /** Aborts a load in progress, ends the runs, frees the GPU. */
   dispose(): Promise<void>;
@@ -110,6 +119,7 @@ export function createWorkerSession(
 ): WorkerSession {
   const loading = new AbortController();
   const runs = new Map<number, AbortController>();
+  const listening = new Map<EngineEventName, () => void>();
   let engine: Engine | null = null;
   let load: Promise<Engine> | null = null;
   let disposed = false;
@@ -186,6 +196,14 @@ export function createWorkerSession(
 
     async metrics() {
       return loadedEngine().metrics();
+    },
+
+    listen(name, isHeard) {
+      listening.get(name)?.();
+      listening.delete(name);
+      if (!isHeard) return;
+      const end = loadedEngine().on(name, (data) => post({ event: 'engine', name, data } as EngineEventMessage));
+      listening.set(name, end);
     },
 
     async measureCosts(options) {

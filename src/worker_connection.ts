@@ -3,6 +3,7 @@ import { EngineDisposedError, reviveError, WorkerError } from './errors.ts';
 import type { RunControl } from './run.ts';
 import type { LoadProgress } from './types.ts';
 import {
+  type EngineEventMessage,
   type SessionEvent,
   type WireError,
   type WorkerReply,
@@ -40,6 +41,7 @@ export type Connection = {
   /** Resolves when the worker has answered. */
   readonly ready: Promise<void>;
   onProgress: ((progress: LoadProgress) => void) | null;
+  onEngineEvent: ((message: EngineEventMessage) => void) | null;
   /** The answer of the worker, or the error that ended the connection, whichever comes first. */
   call<T>(invoke: (session: RemoteSession) => Promise<T>): Promise<T>;
   /** Routes the events of a new run to `control`. Null if the connection has ended; the run has failed then. */
@@ -151,6 +153,9 @@ export function connect(
         return;
       case 'fail':
         takeRun(data.runId)?.fail(fromWireError(data.error));
+        return;
+      case 'engine':
+        connection.onEngineEvent?.(data);
     }
   };
 
@@ -181,6 +186,7 @@ export function connect(
       }),
     ),
     onProgress: null,
+    onEngineEvent: null,
 
     call(invoke) {
       return end === null ? untilEnd(invoke(session)) : Promise.reject(end.error);

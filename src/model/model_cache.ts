@@ -1,5 +1,5 @@
 /** What the cache has, for pages to show and to delete. */
-import type { CachedFile, ModelCache } from '../types.ts';
+import type { CachedFile, ModelCache } from '../cache_types.ts';
 import { isComplete, readEntry, sha256 } from './cache_entry.ts';
 import { isCurrent } from './fetch_file.ts';
 import type { FileStore } from './file_store.ts';

@@ -23,6 +23,7 @@ export type RequestFacts = Pick<
 
 /** One `generate` call: its run, and what turns records into rounds, text and statistics. */
 export type Request = RunControl & {
+  readonly id: string;
   /** Its result is known, though rounds may be under way. */
   hasEnded(): boolean;
   /**
@@ -70,6 +71,7 @@ export function createRequest(
       stats: requestStats(counters, {
         queueTimeMs: begun - calledAt,
         timeToFirstTokenMs: first - begun,
+        prefillTokens: promptTokens.length - cachedTokens,
         decodeTimeMs: firstTokenAt === null ? 0 : lastRecordAt - firstTokenAt,
         plainRoundMs: policy?.plainRoundMs() ?? null,
         expectedSpeedup: policy?.expectedSpeedup(counters.roundsByDraftCount) ?? null,
@@ -164,6 +166,7 @@ export function createRequest(
 
   return {
     ...control,
+    id,
     fail,
     hasEnded: () => ended,
     async decodeOn(batch, slot) {

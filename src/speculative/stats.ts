@@ -1,4 +1,5 @@
 /** Statistics of one request, from its records and nothing else. Definitions: docs/metrics.md. */
+import type { BatchEvent } from '../event_types.ts';
 import type { FinishReason, MetaInfo, RequestStats, RoundStats } from '../types.ts';
 import type { EmittedRecord, RoundRecord } from './record.ts';
 
@@ -35,6 +36,8 @@ export type RequestFacts = {
 export type RequestTimings = {
   queueTimeMs: number;
   timeToFirstTokenMs: number;
+  /** Prompt tokens that were computed. */
+  prefillTokens: number;
   decodeTimeMs: number;
   /** Time of a plain round; null where it is not known. */
   plainRoundMs: number | null;
@@ -116,7 +119,7 @@ export function metaInfo(counters: RequestCounters, facts: RequestFacts): MetaIn
 
 export function requestStats(counters: RequestCounters, timings: RequestTimings): RequestStats {
   const { verifyCount, plainCount, draftedCount, acceptedCount, completionTokens } = counters;
-  const { queueTimeMs, timeToFirstTokenMs, decodeTimeMs, plainRoundMs, expectedSpeedup } = timings;
+  const { queueTimeMs, timeToFirstTokenMs, prefillTokens, decodeTimeMs, plainRoundMs, expectedSpeedup } = timings;
   // A browser's clock may be as coarse as 0.1 ms, so a decode time of 0 is possible and says nothing.
   const msPerToken = completionTokens > 1 && decodeTimeMs > 0 ? decodeTimeMs / (completionTokens - 1) : null;
   return {
@@ -129,7 +132,9 @@ export function requestStats(counters: RequestCounters, timings: RequestTimings)
     tokensPerRound: verifyCount > 0 ? (acceptedCount + verifyCount) / verifyCount : null,
     queueTimeMs,
     timeToFirstTokenMs,
+    prefillTokensPerSecond: timeToFirstTokenMs > 0 ? (prefillTokens * 1000) / timeToFirstTokenMs : null,
     decodeTimeMs,
+    timePerOutputTokenMs: msPerToken,
     tokensPerSecond: msPerToken === null ? null : 1000 / msPerToken,
     observedSpeedup: msPerToken === null || plainRoundMs === null ? null : plainRoundMs / msPerToken,
     expectedSpeedup,
@@ -147,16 +152,34 @@ export function roundStats(record: EmittedRecord, roundTimeMs: number): RoundSta
   };
 }
 
+/** What `engine.on('batch')` tells of a closed window. */
+export function batchEvent(
+  window: Pick<BatchEvent, 'batchCount' | 'tokenCount' | 'verifyCount' | 'draftedCount' | 'acceptedCount'>,
+  now: Pick<BatchEvent, 'runningCount' | 'waitingCount' | 'elapsedMs'>,
+): BatchEvent {
+  const { verifyCount, draftedCount, acceptedCount } = window;
+  const hasDrafts = verifyCount > 0;
+  return {
+    ...window,
+    acceptanceRate: hasDrafts ? acceptedCount / draftedCount : null,
+    tokensPerRound: hasDrafts ? (acceptedCount + verifyCount) / verifyCount : null,
+    ...now,
+  };
+}
+
 /** The log line of a window of decode batches, in the manner of SGLang. Without a verify round it says nothing of drafts. */
-export function batchLine(
-  window: { verifyCount: number; draftedCount: number; acceptedCount: number; tokenCount: number },
-  { runningCount, waitingCount, elapsedMs }: { runningCount: number; waitingCount: number; elapsedMs: number },
-): string {
-  const { verifyCount, draftedCount, acceptedCount, tokenCount } = window;
+export function batchLine({
+  acceptanceRate,
+  tokensPerRound,
+  tokenCount,
+  runningCount,
+  waitingCount,
+  elapsedMs,
+}: BatchEvent): string {
   const drafts =
-    verifyCount === 0
+    tokensPerRound === null || acceptanceRate === null
       ? ''
-      : ` accept len: ${((acceptedCount + verifyCount) / verifyCount).toFixed(2)}, accept rate: ${(acceptedCount / draftedCount).toFixed(2)},`;
+      : ` accept len: ${tokensPerRound.toFixed(2)}, accept rate: ${acceptanceRate.toFixed(2)},`;
   const throughput = ((tokenCount * 1000) / Math.max(elapsedMs, 1)).toFixed(2);
   return `Decode batch, #running-req: ${runningCount},${drafts} gen throughput (token/s): ${throughput}, #queue-req: ${waitingCount}`;
 }

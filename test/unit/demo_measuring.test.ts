@@ -88,6 +88,7 @@ function scriptedEngine({ tokens = () => [1, 2, 3, 4, 5, 6, 7, 8, 9], speed = ()
         },
       };
     },
+    on: () => () => {},
     chat: createChat({
       modelName: 'm',
       info,

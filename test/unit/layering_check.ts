@@ -8,7 +8,7 @@ const ranks: readonly (readonly [RegExp, number])[] = [
   [/^src\/gpu\//, 1],
   [/^src\/kernels\//, 2],
   [/^src\/model\//, 3],
-  [/^src\/(speculative\/|(run|chat|model_cache)\.ts$)/, 4],
+  [/^src\/(speculative\/|(run|chat|events|model_cache)\.ts$)/, 4],
   [/^src\/(engine\w*|check_model)\.ts$/, 5],
   [/^src\/(worker\w*|client)\.ts$/, 6],
   [/^src\/index\.ts$/, 7],

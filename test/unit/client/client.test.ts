@@ -71,6 +71,32 @@ describe('checkModel', () => {
 });
 
 describe('loading', () => {
+  test('tells listeners of rounds and requests, until they leave', async () => {
+    const { engine } = await startEngine();
+    const rounds: number[] = [];
+    const requests: string[] = [];
+    const ends = [
+      engine.on('round', ({ records }) => rounds.push(...records.map(({ index }) => index))),
+      engine.on('round', () => {
+        ends[1]?.();
+        rounds.push(-1);
+      }),
+      engine.on('request', ({ meta_info: meta }) => requests.push(meta.finish_reason.type)),
+    ];
+    await engine.generate([0], { maxNewTokens: 3 }).result;
+    expect(rounds).toEqual([0, -1, 1, 2]);
+    await vi.waitFor(() => expect(requests).toEqual(['length']));
+    for (const end of ends) end();
+    await engine.generate([0], { maxNewTokens: 3 }).result;
+    expect([rounds.length, requests.length]).toEqual([4, 1]);
+    expect(() => engine.on('rounds' as 'round', () => {})).toThrow(
+      /'round', 'request' or 'batch', got the string "rou/,
+    );
+    expect(() => engine.on('round', null as never)).toThrow(InvalidOptionError);
+    await engine.dispose();
+    engine.on('round', () => {})();
+  });
+
   test('gives an engine with its facts, its metrics and its costs', async () => {
     const { engine } = await startEngine();
     expect(engine.info.lossless).toBe('exact');

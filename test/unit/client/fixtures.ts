@@ -3,6 +3,7 @@ import { expose } from 'comlink';
 import { createChat } from '../../../src/chat.ts';
 import type { ModelCheck } from '../../../src/check_types.ts';
 import { EngineDisposedError, InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
+import { createEmitter } from '../../../src/events.ts';
 import { createRun } from '../../../src/run.ts';
 import type { Engine, EngineInfo, EngineOptions, GenerateOptions, GenerateResult, Round } from '../../../src/types.ts';
 import { type EngineApi, serveWorker, type WorkerReply } from '../../../src/worker_api.ts';
@@ -68,6 +69,8 @@ export function makeResult(rounds: readonly Round[], aborted: string | null = nu
       acceptedCount: 0,
       acceptanceRate: null,
       tokensPerRound: null,
+      prefillTokensPerSecond: null,
+      timePerOutputTokenMs: null,
       queueTimeMs: 0,
       timeToFirstTokenMs: 0,
       decodeTimeMs: 0,
@@ -122,6 +125,7 @@ export function fakeEngine(log: EngineLog) {
       await new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(options.signal?.reason)));
     }
     let turn: Promise<void> = Promise.resolve();
+    const events = createEmitter();
     let disposed = false;
     const disposedError = () => new EngineDisposedError('Expected a live engine, got a disposed one.');
     const engine: Engine = {
@@ -146,12 +150,17 @@ export function fakeEngine(log: EngineLog) {
             const round = makeRound(rounds.length, first + rounds.length);
             rounds.push(round);
             control.push(round);
+            events.emit('round', () => ({ records: [{ id: 'r', slot: 0, ...round.stats }] }));
             await macrotask();
           }
           log.active -= 1;
           if (disposed) control.fail(disposedError());
           else if (first === 13) control.fail(new ModelFetchError('unlucky'));
-          else control.finish(makeResult(rounds, abortedBy()?.message ?? null));
+          else {
+            const result = makeResult(rounds, abortedBy()?.message ?? null);
+            control.finish(result);
+            events.emit('request', () => result);
+          }
         })();
         return control.run;
       },
@@ -165,6 +174,7 @@ export function fakeEngine(log: EngineLog) {
           return { text, tokens: [messages.length * 100] };
         },
       }),
+      on: events.on,
       async metrics() {
         return `foretoken:spec_verify_calls_total 0\n`;
       },

@@ -19,6 +19,29 @@ describe('a session', () => {
     for (const event of events) expect(structuredClone(event)).toEqual(event);
   });
 
+  test('posts what the engine tells of rounds and requests while it is to, and nothing else', async () => {
+    const events: SessionEvent[] = [];
+    const session = createWorkerSession(fakeApi(newLog()), (event) => events.push(event));
+    expect(() => session.listen('round', true)).toThrow(WorkerError);
+    await session.load({ target });
+    const namesOf = async () => {
+      events.length = 0;
+      session.generate(request);
+      while (!events.some(({ event }) => event === 'finish')) await new Promise((resolve) => setImmediate(resolve));
+      return events.map((event) => (event.event === 'engine' ? event.name : event.event));
+    };
+    const silent = ['round', 'round', 'round', 'finish'];
+    expect((await namesOf()).filter((name) => !silent.includes(name))).toEqual([]);
+    session.listen('request', true);
+    session.listen('request', true); // posts it once all the same
+    expect((await namesOf()).filter((name) => name === 'request')).toHaveLength(1);
+    session.listen('round', true);
+    expect((await namesOf()).filter((name) => name === 'round')).toHaveLength(6);
+    for (const event of events) expect(structuredClone(event)).toEqual(event);
+    for (const name of ['round', 'request', 'batch'] as const) session.listen(name, false);
+    expect(await namesOf()).toEqual(silent);
+  });
+
   test('refuses calls before its load and a second load', async () => {
     const log = newLog();
     const session = createWorkerSession(fakeApi(log), () => {});

@@ -49,6 +49,7 @@ describe('docs/metrics.md', () => {
     const timings = {
       queueTimeMs: 0,
       timeToFirstTokenMs: 0,
+      prefillTokens: 5,
       decodeTimeMs: 0,
       plainRoundMs: null,
       expectedSpeedup: null,

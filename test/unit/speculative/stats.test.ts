@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { RoundRecord } from '../../../src/speculative/record.ts';
 import {
   addRecord,
+  batchEvent,
   batchLine,
   createRequestCounters,
   finishLine,
@@ -21,7 +22,14 @@ const facts: RequestFacts = {
   cachedTokens: 0,
   latencyMs: 1250,
 };
-const timings = { queueTimeMs: 1, timeToFirstTokenMs: 20, decodeTimeMs: 500, plainRoundMs: 31, expectedSpeedup: 1.9 };
+const timings = {
+  prefillTokens: 5,
+  queueTimeMs: 1,
+  timeToFirstTokenMs: 20,
+  decodeTimeMs: 500,
+  plainRoundMs: 31,
+  expectedSpeedup: 1.9,
+};
 
 function count(records: RoundRecord[]): RequestCounters {
   const counters = createRequestCounters();
@@ -68,7 +76,9 @@ describe('worked example: 14 verify passes of 3 drafts, 17 accepted, 32 completi
       tokensPerRound: 31 / 14,
       queueTimeMs: 1,
       timeToFirstTokenMs: 20,
+      prefillTokensPerSecond: 250,
       decodeTimeMs: 500,
+      timePerOutputTokenMs: 500 / 31,
       tokensPerSecond: 62,
       // 31 ms a plain round against 500 / 31 a token
       observedSpeedup: (31 * 31) / 500,
@@ -135,6 +145,8 @@ describe('meta_info', () => {
 describe('requestStats', () => {
   it('says null where there is nothing to divide by', () => {
     const one = requestStats(count([prefill()]), { ...timings, decodeTimeMs: 0 });
+    const none = { timePerOutputTokenMs: null, prefillTokensPerSecond: null };
+    expect(requestStats(count([prefill()]), { ...timings, timeToFirstTokenMs: 0 })).toMatchObject(none);
     expect(one).toMatchObject({ acceptanceRate: null, tokensPerRound: null, tokensPerSecond: null, roundCount: 0 });
     const coarse = requestStats(count([prefill(), decode(0, 0)]), { ...timings, decodeTimeMs: 0 });
     expect(coarse.tokensPerSecond).toBeNull();
@@ -164,20 +176,26 @@ describe('roundStats', () => {
 });
 
 describe('batchLine', () => {
-  const window = { verifyCount: 14, draftedCount: 42, acceptedCount: 17, tokenCount: 61 };
+  const window = { batchCount: 40, verifyCount: 14, draftedCount: 42, acceptedCount: 17, tokenCount: 61 };
   const now = { runningCount: 3, waitingCount: 2, elapsedMs: 2000 };
 
   it('tells what ran, how drafts did, how fast, and what waits', () => {
-    expect(batchLine(window, now)).toBe(
+    expect(batchEvent(window, now)).toEqual({
+      ...window,
+      ...now,
+      acceptanceRate: 17 / 42,
+      tokensPerRound: 31 / 14,
+    });
+    expect(batchLine(batchEvent(window, now))).toBe(
       'Decode batch, #running-req: 3, accept len: 2.21, accept rate: 0.40, gen throughput (token/s): 30.50, #queue-req: 2',
     );
   });
 
   it('says nothing of drafts where there were none', () => {
-    const plain = { verifyCount: 0, draftedCount: 0, acceptedCount: 0, tokenCount: 40 };
-    expect(batchLine(plain, { ...now, elapsedMs: 0 })).toBe(
-      'Decode batch, #running-req: 3, gen throughput (token/s): 40000.00, #queue-req: 2',
-    );
+    const plain = { batchCount: 40, verifyCount: 0, draftedCount: 0, acceptedCount: 0, tokenCount: 40 };
+    const event = batchEvent(plain, { ...now, elapsedMs: 0 });
+    expect(event).toMatchObject({ acceptanceRate: null, tokensPerRound: null });
+    expect(batchLine(event)).toBe('Decode batch, #running-req: 3, gen throughput (token/s): 40000.00, #queue-req: 2');
   });
 });
 
