@@ -1,6 +1,6 @@
 /** Requests that share rounds: each writes what it writes alone, and finds what an earlier one of its own left behind. */
-import { expect, it } from 'vitest';
-import type { GenerateOptions } from '../../src/types.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
 import {
   embeddedPrompts,
@@ -61,49 +61,74 @@ it('four share rounds, with the tokens that each has alone; the fifth waits; tur
   }
 });
 
-it('a short request waits for a few chunks of a long one; what begins alike is fed once', async () => {
-  const model = randomModel({ max_position_embeddings: 1200 }, 91);
-  const engine = await openEngine(memorySource('long', randomFolder(model)), null);
+describe('a context of 1,200 tokens', () => {
+  let engine: Engine;
+  /** Of the passes submitted. */
   const labels: string[] = [];
+  const count = (wanted: string) => labels.filter((label) => label === wanted).length;
   const { createCommandEncoder } = GPUDevice.prototype;
-  GPUDevice.prototype.createCommandEncoder = function (descriptor) {
-    labels.push(descriptor?.label ?? '');
-    return createCommandEncoder.call(this, descriptor);
-  };
-  try {
-    const tokens = Array.from({ length: 1000 }, (_, i) => (i * 7) % 200);
+  const tokens = Array.from({ length: 1000 }, (_, i) => (i * 7) % 200);
+  beforeAll(async () => {
+    const model = randomModel({ max_position_embeddings: 1200 }, 91);
+    engine = await openEngine(memorySource('long', randomFolder(model)), null);
+    GPUDevice.prototype.createCommandEncoder = function (descriptor) {
+      labels.push(descriptor?.label ?? '');
+      return createCommandEncoder.call(this, descriptor);
+    };
+  });
+  afterAll(() => {
+    GPUDevice.prototype.createCommandEncoder = createCommandEncoder;
+  });
+  const forget = () => engine.measureCosts({ sampleCount: 1 });
+
+  it('lets a short request beside a prompt of 1,000 tokens wait for no more than a few of its chunks', async () => {
     const long = engine.generate(tokens, { maxNewTokens: 2, ignoreEos: true }).result;
     await new Promise((resolve) => setTimeout(resolve));
     const before = labels.length;
-    const short = engine.generate([5, 6, 7], { maxNewTokens: 4, ignoreEos: true }).result;
-    await short;
+    await engine.generate([5, 6, 7], { maxNewTokens: 4, ignoreEos: true }).result;
     // A long prompt's last chunk and a short one's only one have the same label.
-    const chunks = labels.filter((label) => label === 'target prefill').length;
+    const chunks = count('target prefill');
     const waited = labels.slice(before).indexOf('prefill');
     expect(waited).toBeGreaterThanOrEqual(0);
     expect(waited).toBeLessThanOrEqual(engine.info.roundsInFlight + 1);
     expect(chunks).toBeLessThan(12); // of 16: the short one ended before the long one was fed
     await long;
-    expect(labels.filter((label) => label === 'target prefill').length).toBe(15);
+    expect(count('target prefill')).toBe(15);
+  });
 
-    const count = (wanted: string) => labels.filter((label) => label === wanted).length;
-    const prompt = tokens.slice(0, 300).map((token) => token + 1);
-    const other = [...prompt.slice(0, 200), 3, 4, 5];
+  it('feeds once what several prompts begin with', async () => {
+    const prompt = tokens.slice(0, 150).map((token) => token + 1);
+    const other = [...prompt.slice(0, 100), 3, 4, 5];
     const ask = (tokens: number[], seed: number) =>
       engine.generate(tokens, { maxNewTokens: 8, ignoreEos: true, temperature: 1, seed }).result;
-    const seeds = [1, 2, 3];
     labels.length = 0;
-    const samples = await Promise.all([...seeds.map((seed) => ask(prompt, seed)), ask(other, 4)]);
-    expect(samples.map(({ meta_info: meta }) => meta.cached_tokens)).toEqual([0, 299, 299, 200]);
-    expect([count('target prefill'), count('prefill'), count('page copy')]).toEqual([4, 4, 3]);
+    const samples = await Promise.all([...[1, 2, 3].map((seed) => ask(prompt, seed)), ask(other, 4)]);
+    expect(samples.map(({ meta_info: meta }) => meta.cached_tokens)).toEqual([0, 149, 149, 100]);
+    expect([count('target prefill'), count('prefill'), count('page copy')]).toEqual([2, 4, 3]);
     expect(new Set(samples.slice(0, 3).map((sample) => String(sample.tokens))).size).toBe(3);
-    for (const [i, { tokens }] of samples.entries()) {
-      await engine.measureCosts({ sampleCount: 1 }); // forgets
+    for (const i of [1, 3]) {
+      await forget();
       const alone = await ask(i < 3 ? prompt : other, i + 1);
       expect(alone.meta_info.cached_tokens).toBe(0);
-      expect({ i, tokens }).toEqual({ i, tokens: alone.tokens });
+      expect({ i, tokens: samples[i]?.tokens }).toEqual({ i, tokens: alone.tokens });
     }
-  } finally {
-    GPUDevice.prototype.createCommandEncoder = createCommandEncoder;
-  }
+  });
+
+  it('begins a second turn on 500 tokens at least five times sooner, with the same text', async () => {
+    const ask = async (prompt: number[]) => {
+      labels.length = 0;
+      const result = await engine.generate(prompt, { maxNewTokens: 12, ignoreEos: true }).result;
+      return { ...result, chunks: count('target prefill') + count('prefill') };
+    };
+    const prompt = tokens.slice(0, 500).map((token) => token + 2);
+    const turn = [...prompt, ...(await ask(prompt)).tokens, 7, 8, 9];
+    const warm = await ask(turn);
+    await forget();
+    const cold = await ask(turn);
+    expect(cold.meta_info.cached_tokens).toBe(0);
+    expect(warm.meta_info.cached_tokens).toBeGreaterThanOrEqual(500 + 12 - 1);
+    expect({ text: warm.text, tokens: warm.tokens }).toEqual({ text: cold.text, tokens: cold.tokens });
+    expect([cold.chunks, warm.chunks]).toEqual([9, 1]);
+    expect(cold.stats.timeToFirstTokenMs / warm.stats.timeToFirstTokenMs).toBeGreaterThan(5);
+  });
 });
