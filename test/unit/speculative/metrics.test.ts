@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import parseTheirs from 'parse-prometheus-text-format';
 import { describe, expect, it } from 'vitest';
 import {
   addBatch,
@@ -200,6 +201,22 @@ describe('Prometheus text', () => {
         ]);
       }
     }
+  });
+
+  it('is read by another program’s parser as by ours', () => {
+    const text = prometheusText(addAll(create({ modelName: 'a "b" \\c' }), [prefill(), decode(3, 1), decode(2, 2)]));
+    const ours = [...parsePrometheus(text)].map(([name, { type, samples }]) => ({
+      name,
+      type: type.toUpperCase(),
+      metrics: samples.map(({ value, labels }) => ({ value, labels: Object.fromEntries(labels) })),
+    }));
+    const theirs = parseTheirs(text).map(({ name, type, metrics }) => ({
+      name,
+      type,
+      metrics: metrics.map(({ value, labels }) => ({ value: Number(value), labels })),
+    }));
+    expect(theirs).toEqual(ours);
+    expect(theirs).toHaveLength(10);
   });
 
   it('shows counters at 0 and gauges without a sample before anything ran', () => {
