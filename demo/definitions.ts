@@ -101,6 +101,19 @@ const definitions = {
     'Dispatches',
     'Compute dispatches of a pass over up to 8 rows; per round, those of k draft steps, one target pass and the decision. Small models are bound by them.',
   ],
+  pooledRate: [
+    'Acceptance rate, pooled',
+    'Accepted drafts / proposed drafts of all requests together, over the last window of 40 rounds of the engine that closed, or the open one until then: the gauge spec_accept_rate.',
+  ],
+  pooledLength: [
+    'Tokens per round, pooled',
+    '(Accepted drafts + verify rounds) / verify rounds of all requests together, over the same window: the gauge spec_accept_length.',
+  ],
+  sharedRounds: [
+    'Shared rounds',
+    'Rounds of the engine after the prompts’ passes. Each is one pass of the target for all stories that still run.',
+  ],
+  togetherSpeed: ['Tokens per second, all', 'Tokens of all stories since the start, divided by the time since then.'],
   verdict: [
     'Does it pay?',
     'Yes when the best k is faster than k = 0 by more than the spread of both. It holds for this adapter, this pair and these prompts.',

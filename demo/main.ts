@@ -23,10 +23,12 @@ import {
   storyDraftLength,
 } from './state.ts';
 import { appendRound, startStory } from './story_view.ts';
+import { buildTogether, installTogether } from './together_view.ts';
 import { finishText, pairName, percent, resultText } from './words.ts';
 
-type ActivityName = 'story' | 'chat' | 'race' | 'bench';
+type ActivityName = 'story' | 'chat' | 'together' | 'race' | 'bench';
 
+buildTogether();
 const form = byId('controls', HTMLFormElement);
 const promptBox = byId('prompt', HTMLTextAreaElement);
 const draftSlider = byId('draft-length', HTMLInputElement);
@@ -38,6 +40,7 @@ const copyResult = byId('copy-result', HTMLButtonElement);
 const buttons: Record<ActivityName, { start: HTMLButtonElement; stop: HTMLButtonElement }> = {
   story: { start: byId('start', HTMLButtonElement), stop: byId('stop', HTMLButtonElement) },
   chat: { start: byId('chat-start', HTMLButtonElement), stop: byId('chat-stop', HTMLButtonElement) },
+  together: { start: byId('together-start', HTMLButtonElement), stop: byId('together-stop', HTMLButtonElement) },
   race: { start: byId('race-start', HTMLButtonElement), stop: byId('race-stop', HTMLButtonElement) },
   bench: { start: byId('bench-start', HTMLButtonElement), stop: byId('bench-stop', HTMLButtonElement) },
 };
@@ -113,7 +116,7 @@ window.addEventListener('popstate', () => {
 function updateButtons(): void {
   const idle = engine !== null && activity === null;
   const canRace = draftSlider.valueAsNumber > 0;
-  for (const name of ['story', 'chat', 'race', 'bench'] as const) {
+  for (const name of ['story', 'chat', 'together', 'race', 'bench'] as const) {
     const canStart = name === 'race' ? canRace : name !== 'chat' || chat.canChat();
     buttons[name].start.disabled = !idle || !canStart;
     buttons[name].stop.disabled = activity?.name !== name;
@@ -298,4 +301,5 @@ if (repositoryUrl !== null) {
 models.show(choice);
 byId('models-name', HTMLElement).textContent = pairOf(choice)?.name ?? choice.target;
 showState(urlState);
+installTogether({ settings: formState, perform: (work) => perform('together', work) });
 void load();

@@ -2,7 +2,18 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Page } from '@playwright/test';
-import { expect, finished, openPage, ready, runRace, showBench, test, tokensIn, writeStory } from './page.ts';
+import {
+  expect,
+  finished,
+  openPage,
+  ready,
+  runRace,
+  showBench,
+  test,
+  tokensIn,
+  writeStory,
+  writeTogether,
+} from './page.ts';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -24,20 +35,21 @@ const overflow = (page: Page) =>
 
 const longWord = 'veryvery'.repeat(20);
 
-/** A story, a race and a bench on one page, with all that can be unfolded. */
+/** Stories, a race and a bench on one page, with all that can be unfolded. */
 async function showEverything(page: Page): Promise<void> {
   const prompt = `Once upon a time, there was a ${longWord}long word.`;
   const isThere = async (place: string) => ((await page.locator(place).textContent()) ?? '').includes(longWord);
   if (!(await isThere('#story'))) await writeStory(page, { prompt });
   if (!(await isThere('#lane-plain'))) await runRace(page);
   await expect(page.locator('#lane-speculative')).toHaveAttribute('data-state', 'done');
+  await writeTogether(page);
   await showBench(page);
   const folded = page.locator('details:not([open]) > summary');
   while ((await folded.count()) > 0) await folded.first().click();
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`axe finds nothing in a story, a race and a bench, ${colorScheme}`, async ({ loaded: page }) => {
+  test(`axe finds nothing in stories, a race and a bench, ${colorScheme}`, async ({ loaded: page }) => {
     await page.emulateMedia({ colorScheme });
     await showEverything(page);
     expect(await violations(page)).toEqual([]);

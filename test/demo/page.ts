@@ -95,6 +95,14 @@ export async function runRace(page: Page): Promise<void> {
   await expect(page.locator('#race-result')).toHaveAttribute('data-state', 'done', { timeout: 120_000 });
 }
 
+/** Writes two stories at once, unless they are on the page already. */
+export async function writeTogether(page: Page): Promise<void> {
+  if (((await page.locator('#together-status').textContent()) ?? '').includes('2 stories')) return;
+  await page.locator('#together-count').selectOption('2');
+  await page.locator('#together-start').click();
+  await expect(page.locator('#together-status')).toContainText('2 stories', { timeout: 120_000 });
+}
+
 /** Runs the smallest bench, unless its result is on the page already. */
 export async function showBench(page: Page): Promise<void> {
   const result = page.locator('#bench-result');

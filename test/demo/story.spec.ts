@@ -12,6 +12,7 @@ import {
   tokensIn,
   watchStates,
   writeStory,
+  writeTogether,
 } from './page.ts';
 
 test('a story appears, its tokens marked, its adapter named', async ({ loaded: page }) => {
@@ -47,6 +48,47 @@ test('a story appears, its tokens marked, its adapter named', async ({ loaded: p
   expect(await empty.count()).toBeGreaterThan(0);
   const sign = (token: Element) => getComputedStyle(token, '::before').content;
   expect(await empty.first().evaluate(sign)).toContain('↵');
+});
+
+test('two stories at once: their texts, a row for each, gauges over both; nothing moves meanwhile', async ({
+  loaded: page,
+}) => {
+  await set(page, { k: 3, maxNewTokens: 24 });
+  await page.evaluate(() => {
+    const shifts: number[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[]) {
+        if (!entry.hadRecentInput) shifts.push(entry.value);
+      }
+    }).observe({ type: 'layout-shift', buffered: false });
+  });
+  await writeTogether(page);
+  const rows = await tableRows(page, '#together-table');
+  expect(rows).toHaveLength(2);
+  const sums = { drafted: 0, accepted: 0, rounds: 0 };
+  for (const [i, [head, drafted, accepted, rate, length, tokens]] of rows.entries()) {
+    const story = page.locator('#together-lanes .story').nth(i);
+    expect(head).toBe(String(i + 1));
+    expect(await story.locator('.token').count()).toBe(Number(tokens));
+    const shown = await story.locator('[data-kind=draft]').count();
+    // Of the last round's the limit may have cut some off.
+    expect(Number(accepted) - shown).toBeGreaterThanOrEqual(0);
+    expect(Number(accepted) - shown).toBeLessThan(3);
+    const verifyCount = await story
+      .locator('.token:not([data-kind=prefill])')
+      .evaluateAll((tokens) => new Set(tokens.map((token) => (token as HTMLElement).dataset.round)).size);
+    expect(rate).toBe(`${((Number(accepted) / Number(drafted)) * 100).toFixed(0)} %`);
+    expect(length).toBe(((Number(accepted) + verifyCount) / verifyCount).toFixed(2));
+    sums.drafted += Number(drafted);
+    sums.accepted += Number(accepted);
+    sums.rounds += verifyCount;
+  }
+  await expect(page.locator('#together-rate')).toHaveText(`${((sums.accepted / sums.drafted) * 100).toFixed(0)} %`);
+  await expect(page.locator('#together-length')).toHaveText(((sums.accepted + sums.rounds) / sums.rounds).toFixed(2));
+  // Shared: fewer rounds of the engine than the stories had together.
+  expect(Number(await page.locator('#together-rounds').textContent())).toBeLessThan(sums.rounds);
+  expect(await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts)).toEqual([]);
 });
 
 test('the charts’ data, the histogram and meta_info are the sums of the rounds in the story', async ({
