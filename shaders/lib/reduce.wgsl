@@ -1,31 +1,16 @@
-// Reductions over 256 lanes, as a tree of fixed width: the same bits in every pass.
-const WIDE = 256u;
-var<workgroup> wideScratch: array<f32, WIDE>;
+// A sum over the 64 lanes of a workgroup, as a tree of fixed width: the same bits on every device and in every pass.
+var<workgroup> reduceScratch: array<f32, 64>;
 
-fn wide_sum(lane: u32, value: f32) -> f32 {
-  wideScratch[lane] = value;
+fn reduce_sum(lane: u32, value: f32) -> f32 {
+  reduceScratch[lane] = value;
   workgroupBarrier();
-  for (var offset = WIDE / 2u; offset > 0u; offset >>= 1u) {
+  for (var offset = 32u; offset > 0u; offset >>= 1u) {
     if (lane < offset) {
-      wideScratch[lane] = wideScratch[lane] + wideScratch[lane + offset];
+      reduceScratch[lane] = reduceScratch[lane] + reduceScratch[lane + offset];
     }
     workgroupBarrier();
   }
-  let total = wideScratch[0];
+  let total = reduceScratch[0];
   workgroupBarrier();  // the scratch may be written again at once
   return total;
-}
-
-fn wide_max(lane: u32, value: f32) -> f32 {
-  wideScratch[lane] = value;
-  workgroupBarrier();
-  for (var offset = WIDE / 2u; offset > 0u; offset >>= 1u) {
-    if (lane < offset) {
-      wideScratch[lane] = max(wideScratch[lane], wideScratch[lane + offset]);
-    }
-    workgroupBarrier();
-  }
-  let highest = wideScratch[0];
-  workgroupBarrier();
-  return highest;
 }

@@ -1,6 +1,6 @@
 import argmaxLibCode from '../../shaders/lib/argmax.wgsl?raw';
 import recordCode from '../../shaders/lib/record.wgsl?raw';
-import reduceCode from '../../shaders/lib/reduce.wgsl?raw';
+import reduceWideCode from '../../shaders/lib/reduce_wide.wgsl?raw';
 import stateCode from '../../shaders/lib/state.wgsl?raw';
 import logprobsCode from '../../shaders/logprobs.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
@@ -10,7 +10,7 @@ import { maxRows } from './matmul_rows.ts';
 
 export const logprobs: Kernel = {
   name: 'logprobs',
-  code: stateCode + recordCode + argmaxLibCode + reduceCode + logprobsCode,
+  code: stateCode + recordCode + argmaxLibCode + reduceWideCode + logprobsCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'state', kind: 'read' },

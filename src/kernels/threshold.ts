@@ -1,5 +1,5 @@
 import argmaxLibCode from '../../shaders/lib/argmax.wgsl?raw';
-import reduceCode from '../../shaders/lib/reduce.wgsl?raw';
+import reduceWideCode from '../../shaders/lib/reduce_wide.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import stateCode from '../../shaders/lib/state.wgsl?raw';
 import thresholdCode from '../../shaders/threshold.wgsl?raw';
@@ -10,7 +10,7 @@ import type { DistributionRows } from './warp.ts';
 
 export const threshold: Kernel = {
   name: 'threshold',
-  code: rowsCode + stateCode + argmaxLibCode + reduceCode + thresholdCode,
+  code: rowsCode + stateCode + argmaxLibCode + reduceWideCode + thresholdCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
