@@ -119,24 +119,19 @@ fn nearest(value: f32, scale: f32) -> i32 {
   return select(q, q + 1, side * value >= side * ((f32(q) + 0.5) * scale));
 }
 
-// Four bytes from value k on.
-fn q8_bytes(row: u32, k: u32, scale: f32) -> u32 {
-  var bytes = 0u;
-  for (var i = 0u; i < 4u; i += 1u) {
-    let q = clamp(nearest(source_value(row, k + i), scale), -127, 127);
-    bytes |= u32(q + 128) << (i << 3u);
+// Four bytes or eight nibbles from value k on.
+fn integers(row: u32, k: u32, scale: f32) -> u32 {
+  let isNibble = FORMAT == 2u;
+  let bits = select(8u, 4u, isNibble);
+  let least = select(-127, -8, isNibble);
+  let most = select(127, 7, isNibble);
+  let zero = select(128, 8, isNibble);
+  var word = 0u;
+  for (var i = 0u; i < 32u / bits; i += 1u) {
+    let q = clamp(nearest(source_value(row, k + i), scale), least, most);
+    word |= u32(q + zero) << (i * bits);
   }
-  return bytes;
-}
-
-// Eight nibbles from value k on.
-fn q4_nibbles(row: u32, k: u32, scale: f32) -> u32 {
-  var nibbles = 0u;
-  for (var i = 0u; i < 8u; i += 1u) {
-    let q = clamp(nearest(source_value(row, k + i), scale), -8, 7);
-    nibbles |= u32(q + 8) << (i << 2u);
-  }
-  return nibbles;
+  return word;
 }
 
 // Bits of the f16 scale of the 32 values from k on.
@@ -173,10 +168,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) c
     for (var lane = 0u; lane < 4u; lane += 1u) {
       let first = k + lane * 8u;
       if (FORMAT == 1u) {
-        words[lane][j * 2u] = q8_bytes(row, first, scale);
-        words[lane][j * 2u + 1u] = q8_bytes(row, first + 4u, scale);
+        words[lane][j * 2u] = integers(row, first, scale);
+        words[lane][j * 2u + 1u] = integers(row, first + 4u, scale);
       } else if (FORMAT == 2u) {
-        words[lane][j] = q4_nibbles(row, first, scale);
+        words[lane][j] = integers(row, first, scale);
       } else {
         words[lane] = f16_word(row, first);
       }
