@@ -109,7 +109,7 @@ export function adapterKind() {
 }
 
 function adapterFlags(kind = adapterKind()) {
-  const flags = ['--enable-unsafe-webgpu'];
+  const flags = ['--enable-unsafe-webgpu', '--js-flags=--expose-gc'];
   if (kind === 'swiftshader') {
     flags.push('--use-webgpu-adapter=swiftshader');
   } else {

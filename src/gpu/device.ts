@@ -113,12 +113,18 @@ export function freshRecords(): Omit<Gpu, 'device' | 'adapter' | 'failed'> {
   };
 }
 
+/** Destroyed, and not known to be lost yet: Chromium never settles `lost` of a device that is collected before. */
+const closing = new Set<GPUDevice>();
+
 /** Destroys every buffer and the device itself. Calling it again is harmless. */
 export function closeGpu(gpu: Gpu): void {
+  const { device } = gpu;
+  closing.add(device);
+  device.lost.then(() => closing.delete(device));
   for (const buffer of gpu.buffers) buffer.destroy();
   gpu.buffers.clear();
   gpu.bytes = 0;
-  gpu.device.destroy();
+  device.destroy();
 }
 
 /** Most bytes that a kernel can bind as one buffer. */
