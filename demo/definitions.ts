@@ -103,11 +103,11 @@ const definitions = {
   ],
   pooledRate: [
     'Acceptance rate, pooled',
-    'Accepted drafts / proposed drafts of all requests together, over the last window of 40 rounds of the engine that closed, or the open one until then: the gauge spec_accept_rate.',
+    'Accepted drafts / proposed drafts of all stories together: the sums of the table’s columns. The engine’s gauge spec_accept_rate is the same over a window of 40 rounds.',
   ],
   pooledLength: [
     'Tokens per round, pooled',
-    '(Accepted drafts + verify rounds) / verify rounds of all requests together, over the same window: the gauge spec_accept_length.',
+    '(Accepted drafts + verify rounds) / verify rounds of all stories together. The engine’s gauge spec_accept_length is the same over a window of 40 rounds.',
   ],
   sharedRounds: [
     'Shared rounds',

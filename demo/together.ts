@@ -1,5 +1,5 @@
 /** Sums of stories that are written at once. No DOM here. */
-import type { BatchEvent, RoundEvent, RoundStats } from 'foretoken';
+import type { RoundEvent, RoundStats } from 'foretoken';
 
 /** Of one story so far. */
 export type StoryTally = { draftedCount: number; acceptedCount: number; verifyCount: number; tokenCount: number };
@@ -23,23 +23,20 @@ export function ratesOf({ draftedCount, acceptedCount, verifyCount }: Omit<Story
   return { rate: acceptedCount / draftedCount, length: (acceptedCount + verifyCount) / verifyCount };
 }
 
-/** What the engine's gauges show: the last window of 40 decode batches that closed or, until one has, the open one. */
+/** What the engine tells of all of them: sums over its rounds. */
 export type Gauges = {
-  open: StoryTally;
-  closed: BatchEvent | null;
+  pooled: StoryTally;
   /** Rounds that any story decoded in, and records in them: how many stories shared each. */
   roundCount: number;
   recordCount: number;
 };
 
-export const emptyGauges = (): Gauges => ({ open: emptyTally(), closed: null, roundCount: 0, recordCount: 0 });
+export const emptyGauges = (): Gauges => ({ pooled: emptyTally(), roundCount: 0, recordCount: 0 });
 
 export function addRound(gauges: Gauges, { records }: RoundEvent): void {
   const decoded = records.filter(({ phase }) => phase !== 'prefill');
   if (decoded.length === 0) return;
   gauges.roundCount += 1;
   gauges.recordCount += decoded.length;
-  for (const record of decoded) addStats(gauges.open, record);
+  for (const record of decoded) addStats(gauges.pooled, record);
 }
-
-export const pooledRates = ({ closed, open }: Gauges) => ratesOf(closed?.verifyCount ? closed : open);

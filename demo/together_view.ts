@@ -4,7 +4,7 @@ import { announce, byId, element } from './dom.ts';
 import type { DemoState } from './state.ts';
 import { storyDraftLength } from './state.ts';
 import { appendRound, startStory } from './story_view.ts';
-import { addRound, addStats, emptyGauges, emptyTally, type Gauges, pooledRates, ratesOf } from './together.ts';
+import { addRound, addStats, emptyGauges, emptyTally, type Gauges, ratesOf } from './together.ts';
 import { decimal, percent } from './words.ts';
 
 /** Beside the prompt above. */
@@ -88,15 +88,13 @@ export function installTogether(page: {
       count.disabled = true;
       announce(`Writing ${lanes.length} stories at once.`);
       const gauges = emptyGauges();
-      const ends = [
-        engine.on('round', (event) => addRound(gauges, event)),
-        engine.on('batch', (event) => {
-          gauges.closed = event;
-          gauges.open = emptyTally();
-        }),
-      ];
       const begunAt = performance.now();
       let tokenCount = 0;
+      const redraw = () => showGauges(gauges, (tokenCount * 1000) / (performance.now() - begunAt));
+      const stopListening = engine.on('round', (event) => {
+        addRound(gauges, event);
+        redraw();
+      });
       const write = async ({ place, cells }: Lane, prompt: string): Promise<void> => {
         const tally = emptyTally();
         let firstAt: number | null = null;
@@ -117,7 +115,7 @@ export function installTogether(page: {
             String(tally.tokenCount),
             decimal(speed, 1),
           ]);
-          showGauges(gauges, (tokenCount * 1000) / (now - begunAt));
+          redraw();
         }
       };
       try {
@@ -130,7 +128,7 @@ export function installTogether(page: {
         throw error;
       } finally {
         count.disabled = false;
-        for (const end of ends) end();
+        stopListening();
       }
     });
   });
@@ -158,7 +156,7 @@ function showRow(cells: readonly HTMLElement[], values: readonly string[]): void
 }
 
 function showGauges(gauges: Gauges, speed: number): void {
-  const { rate, length } = pooledRates(gauges);
+  const { rate, length } = ratesOf(gauges.pooled);
   const values = {
     rate: percent(rate),
     length: decimal(length, 2),
