@@ -13,7 +13,7 @@ const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spe
 // The config is read for the unit tests too, on machines without a browser: then launching fails, not reading.
 const browser = findBrowser();
 
-// One GPU: files run one after another, in a browser each in a frame of its own.
+// One GPU: files run one after another, in a browser in one frame, for what is compiled for one to serve the next.
 const gpuTest = (timeout: number) => ({ fileParallelism: false, testTimeout: timeout, hookTimeout: timeout });
 
 const inChromium = (name: string, include: string[], timeout: number): TestProjectInlineConfiguration => ({
@@ -25,6 +25,7 @@ const inChromium = (name: string, include: string[], timeout: number): TestProje
     include,
     setupFiles: ['test/gpu/setup.ts'],
     ...gpuTest(timeout),
+    isolate: false,
     browser: {
       enabled: true,
       headless: true,

@@ -109,7 +109,10 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   const recover = async (reopenGpu: () => Promise<Gpu>): Promise<LoadedPair> => {
     closeGpu(loaded.gpu);
     try {
-      return await loadOnto(await reopenGpu(), models, { ...options, onProgress: null, signal: disposal.signal });
+      const gpu = await reopenGpu();
+      const isSame = JSON.stringify(gpu.adapter) === JSON.stringify(loaded.gpu.adapter);
+      const costs = isSame ? loaded.info.costs : null;
+      return await loadOnto(gpu, models, { ...options, costs, onProgress: null, signal: disposal.signal });
     } catch (error) {
       throw disposed ? disposedError() : error;
     }

@@ -14,12 +14,16 @@ import { measureCosts } from './speculative/costs.ts';
 import { createDraftLengthPolicy } from './speculative/draft_length.ts';
 import { dispatchesPerRound } from './speculative/round.ts';
 import { greedySampling } from './speculative/sampler.ts';
-import type { EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
+import type { CostReport, EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
 
 export type LoadEngineOptions = Pick<
   ParsedEngineOptions,
   'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'maxRunningRequests' | 'onProgress' | 'signal'
-> & { tokenizer?: TokenizerLike };
+> & {
+  tokenizer?: TokenizerLike;
+  /** Measured before, of these models on such an adapter; without them they are measured now. */
+  costs?: CostReport | null;
+};
 
 /** Opened models: all but their weights, which can be read more than once. */
 export type OpenedPair = { target: OpenedModel; draft: OpenedModel | null };
@@ -92,7 +96,8 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   const { forwards, sequences, plan, ring, pageCount } = parts;
   const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: options.roundsInFlight });
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
-  const costs = drafter && (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
+  const costs =
+    drafter && (options.costs ?? (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true })));
   options.signal?.throwIfAborted();
   // One short request of each kind: drivers finish compiling at the first dispatch.
   for (const draftLength of drafter === null ? [0] : [0, 2]) await warmUp(batch, draftLength, options.signal);

@@ -4,7 +4,7 @@ import type { Engine } from '../../src/types.ts';
 import { createRandom } from '../reference/random.ts';
 
 const prompt = 'Once upon a time';
-const maxNewTokens = 40;
+const maxNewTokens = 24;
 
 /** Two at a time of `count` runs; four ways in turn: by the clock, left, by the signal in mid-loop, after the end. */
 export async function abortRuns(engine: Engine, count: number, seed = 99): Promise<void> {

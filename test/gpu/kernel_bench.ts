@@ -1,6 +1,6 @@
-/** What the kernel specs share: a device per file, buffers in, one dispatch, words out, comparison with a twin. */
-import { afterAll, beforeAll, expect } from 'vitest';
-import { createStorage, createStorageFrom } from '../../src/gpu/buffers.ts';
+/** What the kernel specs share: one device, buffers in, one dispatch, words out, comparison with a twin. */
+import { expect } from 'vitest';
+import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
@@ -9,15 +9,37 @@ import { createPacker } from '../../src/kernels/pack.ts';
 import type { PackedMatrix, WeightFormat } from '../../src/kernels/packed.ts';
 
 let gpu: Gpu;
-beforeAll(async () => {
-  gpu = await openGpu();
-});
-afterAll(() => {
-  expect(gpu.failure).toBeNull();
+
+/** Before each file (setup.ts). Files that share a page share the device: compiling takes longer than most of them. */
+export async function openSharedGpu(): Promise<void> {
+  gpu ??= await openGpu();
+}
+
+/** After each file: its buffers go, what is compiled stays. A device that failed goes too, and fails the file. */
+export function releaseSharedGpu(): void {
+  const { failure, buffers } = gpu;
+  for (const buffer of buffers) destroyBuffer(gpu, buffer);
+  if (failure === null) return;
   closeGpu(gpu);
-});
+  gpu = undefined as unknown as Gpu;
+  throw failure;
+}
 
 export const device = (): Gpu => gpu;
+
+/** Compiles anew what `work` uses, as `rewrite` makes it of a variant's label and code. */
+export async function withShaders<T>(rewrite: NonNullable<Gpu['rewriteShader']>, work: () => Promise<T>): Promise<T> {
+  const { pipelines } = gpu;
+  gpu.pipelines = new Map();
+  gpu.rewriteShader = rewrite;
+  try {
+    return await work();
+  } finally {
+    gpu.rewriteShader = null;
+    gpu.pipelines = pipelines;
+  }
+}
+
 export const floats = (values: ArrayLike<number>) => createStorageFrom(gpu, 'floats', Float32Array.from(values));
 export const words = (values: ArrayLike<number>) => createStorageFrom(gpu, 'words', Uint32Array.from(values));
 export const empty = (count: number) => createStorage(gpu, 'output', count * 4);

@@ -1,6 +1,5 @@
 /** Every malformed folder of test/unit/model through the whole engine, in the browser too: a typed error, soon, no trace. */
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createEngine } from '../../src/engine.ts';
 import { openGpu } from '../../src/gpu/device.ts';
 import { urlSource } from '../../src/model/source.ts';
 import { malformedFolders } from '../unit/model/malformed_folders.ts';
@@ -50,10 +49,9 @@ describe('a malformed folder', () => {
 
 it('a good pair loads after all of them', async () => {
   serve({ [target]: { files: new Map(good.target) }, [draft]: { files: new Map(good.draft) } });
-  const engine = await createEngine({ target, draft });
+  const engine = await openEngine(urlSource(target), urlSource(draft));
   const { tokens, meta_info: meta } = await engine.generate('Once upon a time', { maxNewTokens: 8, draftLength: 3 })
     .result;
   expect(tokens.length).toBe(8);
   expect(meta.spec_verify_ct).toBeGreaterThan(0);
-  await engine.dispose();
 });

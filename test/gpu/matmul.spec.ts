@@ -19,6 +19,7 @@ import {
   rounded,
   rowsOf,
   run,
+  withShaders,
 } from './kernel_bench.ts';
 
 const rowCount = 37; // a full tile and a ragged one
@@ -79,25 +80,18 @@ describe.each([
 it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
   const matrices = (['f16', 'q4'] as const).map((format) => ({ inputSize: 256, format }));
   expect(await findRowMismatches(device(), matrices)).toEqual([]);
-  const gpu = device();
-  gpu.pipelines.clear();
-  gpu.rewriteShader = (label, code) =>
+  const reorder = (label: string, code: string) =>
     label.includes('ROWS=4')
       ? code
           .replace('acc = acc + vec2(a.high.w, b.high.w) * y.w;', '')
           .replace('var acc = sum;', 'var acc = sum + vec2(a.high.w, b.high.w) * y.w;')
       : code;
-  try {
-    expect(await findRowMismatches(gpu, matrices)).toEqual([
-      'M=4 f16 K=256',
-      'M=4 f16 K=256 gated',
-      'M=4 q4 K=256',
-      'M=4 q4 K=256 gated',
-    ]);
-  } finally {
-    gpu.rewriteShader = null;
-    gpu.pipelines.clear();
-  }
+  expect(await withShaders(reorder, () => findRowMismatches(device(), matrices))).toEqual([
+    'M=4 f16 K=256',
+    'M=4 f16 K=256 gated',
+    'M=4 q4 K=256',
+    'M=4 q4 K=256 gated',
+  ]);
 });
 
 describe.each([

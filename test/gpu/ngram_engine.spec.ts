@@ -24,9 +24,9 @@ describe('the embedded target with a lookup', () => {
     '%o: the tokens of plain decoding, the rounds of the twin',
     async (options) => {
       const prompt = [...(prompts[0] as number[]), ...(prompts[0] as number[])]; // the text repeats it once more
-      const plain = await generate(prompt, { ...options, draftLength: 0, maxNewTokens: 18 });
+      const plain = await generate(prompt, { ...options, draftLength: 0, maxNewTokens: 12 });
       for (const draftLength of [2, 7]) {
-        const { tokens, stats } = await generate(prompt, { ...options, draftLength, maxNewTokens: 18 });
+        const { tokens, stats } = await generate(prompt, { ...options, draftLength, maxNewTokens: 12 });
         expect(tokens).toEqual(plain.tokens);
         // What the lookup must have found and the target kept, round by round.
         const text = [...prompt, ...tokens];

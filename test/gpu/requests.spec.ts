@@ -22,16 +22,16 @@ describe('the embedded pair', () => {
   it('is greedy where the temperature goes to 0', async () => {
     for (const index of wideMarginPrompts.slice(0, 1)) {
       const prompt = prompts[index] as string;
-      const greedy = await generate(prompt, { maxNewTokens: 24 });
+      const greedy = await generate(prompt, { maxNewTokens: 12 });
       for (const options of [{ seed: 1 }, { seed: 2, draftLength: 0 }, {}]) {
-        const cold = await generate(prompt, { maxNewTokens: 24, temperature: 0.001, ...options });
+        const cold = await generate(prompt, { maxNewTokens: 12, temperature: 0.001, ...options });
         expect(cold.tokens).toEqual(greedy.tokens);
       }
     }
   });
 
   it('gives other texts for other seeds, and without a seed', async () => {
-    const options = { maxNewTokens: 16, temperature: 1 };
+    const options = { maxNewTokens: 8, temperature: 1 };
     const texts = new Set<string>();
     for (const seed of [1, 2, 2 ** 32 + 1, undefined, undefined]) {
       texts.add((await generate('Once upon a time', { ...options, ...(seed !== undefined && { seed }) })).text);
@@ -112,8 +112,8 @@ describe('the embedded pair', () => {
     }
   });
 
-  it('keeps the sums of 5 random requests: emitted = 1 + accepted + verify + plain − truncated', async () => {
-    for (let index = 100; index < 105; index++) {
+  it('keeps the sums of 3 random requests: emitted = 1 + accepted + verify + plain − truncated', async () => {
+    for (let index = 100; index < 103; index++) {
       const { prompt, options } = randomRequest(index, 1 + (index % 13));
       const result = await generate(prompt, { ...options, draftLength: index % 8 });
       const { stats, meta_info: meta } = result;

@@ -15,7 +15,7 @@ import { parseRecord, RECORD_WORDS } from '../../src/speculative/record.ts';
 import { stateFields, stateWords } from '../../src/speculative/sequence.ts';
 import type { Seed } from '../reference/threefry.ts';
 import type { SamplingOptions } from '../reference/warp.ts';
-import { device, empty, floats, readFloats, readUints, run, words } from './kernel_bench.ts';
+import { device, empty, floats, readFloats, readUints, run, withShaders, words } from './kernel_bench.ts';
 import { newSequence, rowsInSlots, stateOf } from './sampling_bench.ts';
 
 /** The logits of a model, (contexts, V), as f32 has them. */
@@ -62,22 +62,15 @@ type Faults = { within: <T>(where: string, work: () => Promise<T>) => Promise<T>
 
 /** Runs with the fault, if it belongs there, in the shaders compiled meanwhile. */
 function faultsOf({ fault }: Simulation): Faults {
-  const gpu = device();
   let isPlanted = fault === undefined;
   const within: Faults['within'] = async (where, work) => {
     if (fault?.where !== where) return work();
-    gpu.pipelines.clear();
-    gpu.rewriteShader = (label, code) => {
+    const rewrite = (label: string, code: string) => {
       const changed = fault.rewrite(label, code);
       isPlanted ||= changed !== code;
       return changed;
     };
-    try {
-      return await work();
-    } finally {
-      gpu.rewriteShader = null;
-      gpu.pipelines.clear();
-    }
+    return withShaders(rewrite, work);
   };
   const expectPlanted = () => {
     if (!isPlanted) throw new Error('Expected the planted fault to change a shader, it changed none.');

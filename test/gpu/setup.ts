@@ -1,5 +1,6 @@
 /** Runs before every GPU spec file: names the adapter once per run, and fails where there is none. Never skips. */
-export {};
+import { afterAll, beforeAll } from 'vitest';
+import { openSharedGpu, releaseSharedGpu } from './kernel_bench.ts';
 
 // A browser whose GPU process cannot start leaves requestAdapter pending for ever.
 const silence = new Promise<null>((resolve) => setTimeout(() => resolve(null), 20_000));
@@ -21,3 +22,6 @@ if (printed === null) {
   console.log(`adapter: ${line}`);
   storage?.setItem('foretoken-adapter', line);
 }
+
+beforeAll(openSharedGpu);
+afterAll(releaseSharedGpu);
