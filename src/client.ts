@@ -2,10 +2,11 @@ import { wrap } from 'comlink';
 import { createChat } from './chat.ts';
 import type { ModelCheck } from './check_types.ts';
 import { toDraftOption } from './draft_options.ts';
-import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
+import { EngineDisposedError, InvalidOptionError } from './errors.ts';
 import { createEmitter } from './events.ts';
 import { hubFolderUrl } from './model/hub.ts';
 import type { ParsedLocation } from './model_options.ts';
+import { expected } from './option_values.ts';
 import {
   type ParsedEngineOptions,
   parseCostOptions,
@@ -17,23 +18,38 @@ import {
 import { createRun } from './run.ts';
 import type { Engine, EngineInfo, EngineOptions } from './types.ts';
 import type { LoadRequest, WorkerSession } from './worker_api.ts';
-import { type Connection, connect, type RemoteSession, type StartedWorker } from './worker_connection.ts';
+import { type Connection, connect, type RemoteSession } from './worker_connection.ts';
+import { startSharedWorker, startWorker } from './worker_start.ts';
 
 /** Where the engine runs. Default: the package's own worker file. A URL or a factory lets us start (and end) the worker. */
 export type WorkerOption = Worker | URL | (() => Worker);
 
 /** Options of the worker-backed `createEngine`. */
-export type ClientEngineOptions = EngineOptions & { worker?: WorkerOption };
+export type ClientEngineOptions = EngineOptions & {
+  worker?: WorkerOption;
+  /**
+   * Shares one engine among the tabs of this origin that give the same name (true: `'default'`) and the same options: its
+   * weights are loaded once. A tab that closes, or calls `dispose()`, takes its own requests along; the last one ends the
+   * engine. `metrics()` and `on()` tell of all tabs. Models are given by URL, and so is `worker`. Where the browser has
+   * no WebGPU in shared workers, each tab gets an engine of its own (`info.shared` is false). Default false.
+   */
+  share?: boolean | string;
+};
+
+/** What `share: true` is called. */
+const defaultShareName = 'default';
+const clientKeys = ['worker', 'share'];
 
 /**
  * Starts a worker, loads the models in it, and gives the engine that lives there.
  * @throws InvalidOptionError before anything is started; WorkerError; the signal's reason; whatever loading throws.
  */
 export async function createEngine(options: ClientEngineOptions): Promise<Engine> {
-  const parsed = parseEngineOptions(options, ['worker']);
-  return inWorker(parsed, async (connection, request) =>
-    makeEngine(connection, await connection.call((session) => session.load(request)), parsed.modelName),
-  );
+  const parsed = parseEngineOptions(options, clientKeys);
+  return inWorker(parsed, shareName(parsed), async (connection, request, share) => {
+    const info = await connection.call((session) => session.load(request, share));
+    return makeEngine(connection, info, parsed.modelName);
+  });
 }
 
 /**
@@ -42,17 +58,32 @@ export async function createEngine(options: ClientEngineOptions): Promise<Engine
  * @throws as `createEngine` does where files cannot be fetched, are malformed, or are of no supported model
  */
 export async function checkModel(options: ClientEngineOptions): Promise<ModelCheck> {
-  return inWorker(parseEngineOptions(options, ['worker'], 'checkModel()'), async (connection, request) => {
+  return inWorker(parseEngineOptions(options, clientKeys, 'checkModel()'), null, async (connection, request) => {
     const check = await connection.call((session) => session.check(request));
     void connection.close(new EngineDisposedError('The check is over.'));
     return check;
   });
 }
 
-/** Whatever goes wrong, an abort included, the worker is let go. */
+/** The name under which to share, or null. */
+function shareName({ extras, target, draft }: ParsedEngineOptions): string | null {
+  const { share = false } = extras;
+  if (typeof share !== 'boolean' && (typeof share !== 'string' || share.trim() === '')) {
+    throw expected('share', 'true, false or a name', share, 'Tabs that give the same name share one engine.');
+  }
+  if (share === false) return null;
+  for (const [key, location] of Object.entries({ target, draft })) {
+    if (location === null || typeof location === 'string') continue;
+    throw expected(key, 'a URL or a repository, as `share` is given', location, 'Files are known to one tab only.');
+  }
+  return share === true ? defaultShareName : share;
+}
+
+/** Runs `use` on a worker; `share` is null where it is this page's own. Whatever goes wrong, an abort included, the worker is let go. */
 async function inWorker<T>(
   options: ParsedEngineOptions,
-  use: (connection: Connection, request: LoadRequest) => Promise<T>,
+  share: string | null,
+  use: (connection: Connection, request: LoadRequest, share: string | null) => Promise<T>,
 ): Promise<T> {
   const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, ...rest } = options;
   const request: LoadRequest = {
@@ -66,13 +97,21 @@ async function inWorker<T>(
   signal?.throwIfAborted();
 
   const wrapPort = (port: MessagePort): RemoteSession => wrap<WorkerSession>(port);
-  const connection = connect(startWorker(extras.worker), wrapPort);
-  connection.onProgress = onProgress;
+  const shared = share === null ? null : startSharedWorker(extras.worker);
+  let connection = connect(shared ?? startWorker(extras.worker), wrapPort);
+  let isShared = shared !== null;
   const abort = (): void => void connection.close(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    await connection.ready;
-    return await use(connection, request);
+    const { hasGpu } = await connection.ready;
+    if (isShared && !hasGpu) {
+      isShared = false;
+      void connection.close(new EngineDisposedError('Expected WebGPU in a shared worker, found none.'));
+      connection = connect(startWorker(extras.worker), wrapPort);
+      await connection.ready;
+    }
+    connection.onProgress = onProgress;
+    return await use(connection, request, isShared ? share : null);
   } catch (error) {
     void connection.close(error);
     throw error;
@@ -138,58 +177,6 @@ function makeEngine(connection: Connection, info: EngineInfo, modelName: string)
     },
   };
   return engine;
-}
-
-/** Validates the option `worker` and starts what it names. */
-function startWorker(option: unknown): StartedWorker {
-  const isFactory = typeof option === 'function';
-  const isUrl = option instanceof URL;
-  if (option !== undefined && !isFactory && !isUrl && !isWorker(option)) throw workerOptionError(option);
-  if (isWorker(option)) return { worker: option, owned: false, label: 'the given Worker' };
-
-  const label = isFactory
-    ? 'the Worker that the option `worker` made'
-    : isUrl
-      ? `the worker at ${option.href}`
-      : "the worker (foretoken's worker.js)";
-  if (!isFactory && typeof Worker === 'undefined') {
-    throw new WorkerError(
-      'Expected `Worker`, found none: this is no browser. Call `createEngine` in the page only, not while rendering on a ' +
-        'server; in Node use `foretoken/engine`.',
-    );
-  }
-  let worker: unknown;
-  try {
-    if (isFactory) worker = option();
-    else if (isUrl) worker = new Worker(option, { type: 'module' });
-    // Bundlers look for this very expression: it has to stay in one piece.
-    else worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  } catch (error) {
-    throw new WorkerError(
-      `Expected ${label} to start, got "${messageOf(error)}". A worker must come from the page's own origin: ` +
-        'host the file there. See docs/troubleshooting.md#workererror.',
-      { cause: error },
-    );
-  }
-  if (!isWorker(worker)) throw workerOptionError(worker, 'the function to return a Worker');
-  return { worker, owned: true, label };
-}
-
-/** By shape, not by class: a worker may come from another realm. */
-function isWorker(value: unknown): value is Worker {
-  const worker = value as Partial<Worker> | null | undefined;
-  return (
-    typeof worker === 'object' &&
-    typeof worker?.postMessage === 'function' &&
-    typeof worker.terminate === 'function' &&
-    typeof worker.addEventListener === 'function'
-  );
-}
-
-function workerOptionError(got: unknown, expected = 'a Worker, a URL, or a function that returns a Worker') {
-  const hint = typeof got === 'string' ? ' Pass `new URL(…, import.meta.url)` instead of a string.' : '';
-  const shown = got === null ? 'null' : typeof got;
-  return new InvalidOptionError(`Expected the option \`worker\` to be ${expected}, got ${shown}.${hint}`);
 }
 
 /** A worker resolves relative URLs against its own file, a page means its own address. */

@@ -136,7 +136,7 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
   };
 
   const engine: Engine = {
-    info: { ...info, loadTimeMs },
+    info: { ...info, loadTimeMs, shared: false },
     generate(prompt, raw) {
       const parsedOptions = parseGenerateOptions(raw, {
         drafter: info.drafter,

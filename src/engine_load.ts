@@ -34,7 +34,7 @@ export type LoadedPair = {
   batch: Batch;
   /** Pages that its slots share. */
   pageCount: number;
-  info: Omit<EngineInfo, 'loadTimeMs'>;
+  info: Omit<EngineInfo, 'loadTimeMs' | 'shared'>;
 };
 
 /** Opens a pair's files and loads it onto an opened device. On any failure, an abort included, everything made so far is freed. */

@@ -242,6 +242,11 @@ export type EngineInfo = {
   /** What passes cost, measured in short while loading: what `draftLength: 'auto'` begins with. Null where nothing drafts. */
   costs: CostReport | null;
   loadTimeMs: number;
+  /**
+   * True where other tabs may share this engine. False without the option `share`, and where the browser has no WebGPU in
+   * shared workers: each tab has an engine of its own then.
+   */
+  shared: boolean;
   /** All GPU buffers of the engine, in bytes. */
   gpuBytes: number;
 };

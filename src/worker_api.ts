@@ -7,6 +7,7 @@
 
 import type { ChatPrompt, PlainChatMessage } from './chat_types.ts';
 import type { ModelCheck } from './check_types.ts';
+import type { JoinEngine } from './engine_sharing.ts';
 import { EngineDisposedError, InvalidOptionError, WorkerError } from './errors.ts';
 import type { EngineEventName, EngineEvents } from './event_types.ts';
 import type {
@@ -21,12 +22,14 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 5;
+export const workerProtocol = 6;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };
 /** Worker → page, outside of any engine. */
-export type WorkerReply = { foretoken: 'ready'; protocol: number } | { foretoken: 'error'; error: WireError };
+export type WorkerReply =
+  | { foretoken: 'ready'; protocol: number; hasGpu: boolean }
+  | { foretoken: 'error'; error: WireError };
 
 /** What survives of an error; `reviveError` gives it its class back. */
 export type WireError = { name: string; message: string; stack?: string };
@@ -60,8 +63,11 @@ export type WorkerSession = {
   ping(): void;
   /** Holds the Web Lock `name` for as long as this worker lives, which tells the page of its death; false where it cannot. */
   holdLock(name: string): Promise<boolean>;
+  /** The page holds the Web Lock `name` for as long as it lives; once it is free, the session is disposed. */
+  watchPage(name: string): void;
   check(request: LoadRequest): Promise<ModelCheck>;
-  load(request: LoadRequest): Promise<EngineInfo>;
+  /** `share`: the name under which several pages load one engine; null (the default) for one of this page's own. */
+  load(request: LoadRequest, share?: string | null): Promise<EngineInfo>;
   /** Starts a run; its rounds and its end arrive as events. */
   generate(request: GenerateRequest): void;
   abort(runId: number, message: string): void;
@@ -74,13 +80,14 @@ export type WorkerSession = {
   dispose(): Promise<void>;
 };
 
-/** What `foretoken/engine` gives. */
+/** What `foretoken/engine` gives, and the engines that pages share. */
 export type EngineApi = {
   createEngine(options: EngineOptions): Promise<Engine>;
   checkModel(options: EngineOptions): Promise<ModelCheck>;
+  joinEngine: JoinEngine;
 };
 
-/** What `serveWorker` needs of the worker's global scope. */
+/** What `serveWorker` needs of the global scope of a worker, or of a port to a shared one. */
 export type WorkerScope = {
   addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
   postMessage(message: WorkerReply): void;
@@ -95,7 +102,11 @@ export function serveWorker(
   scope.addEventListener('message', ({ data }) => {
     const request = data as Partial<WorkerRequest> | null | undefined;
     if (request?.foretoken === 'hello') {
-      scope.postMessage({ foretoken: 'ready', protocol: workerProtocol });
+      scope.postMessage({
+        foretoken: 'ready',
+        protocol: workerProtocol,
+        hasGpu: globalThis.navigator?.gpu !== undefined,
+      });
     } else if (request?.foretoken === 'open' && request.port instanceof MessagePort) {
       const { port } = request;
       const session = createWorkerSession(api, (event) => port.postMessage(event));
@@ -114,10 +125,11 @@ export function serveWorker(
 
 /** One engine's session. `post` must not throw. */
 export function createWorkerSession(
-  { createEngine, checkModel }: EngineApi,
+  { createEngine, checkModel, joinEngine }: EngineApi,
   post: (event: SessionEvent) => void,
 ): WorkerSession {
   const loading = new AbortController();
+  const pageWait = new AbortController();
   const runs = new Map<number, AbortController>();
   const listening = new Map<EngineEventName, () => void>();
   let engine: Engine | null = null;
@@ -143,7 +155,7 @@ export function createWorkerSession(
     }
   };
 
-  return {
+  const session: WorkerSession = {
     ping() {},
 
     holdLock(name) {
@@ -162,16 +174,22 @@ export function createWorkerSession(
       });
     },
 
+    watchPage(name) {
+      // Rejects where the wait was ended by `dispose`.
+      navigator.locks.request(name, { signal: pageWait.signal }, () => session.dispose()).catch(() => {});
+    },
+
     async check(request) {
       if (disposed) throw disposedError();
       return checkModel({ ...request, signal: loading.signal });
     },
 
-    async load(request) {
+    async load(request, share = null) {
       if (load !== null) throw new WorkerError('Expected one `load` per session, got a second.');
       if (disposed) throw disposedError();
       const onProgress = (progress: LoadProgress): void => post({ event: 'progress', progress });
-      load = createEngine({ ...request, onProgress, signal: loading.signal });
+      const options = { ...request, onProgress, signal: loading.signal };
+      load = share === null ? createEngine(options) : joinEngine(share, options);
       const loaded = await load;
       if (disposed) throw disposedError(); // dispose() waits for `load` and frees what it made
       engine = loaded;
@@ -214,12 +232,17 @@ export function createWorkerSession(
       if (!disposed) {
         disposed = true;
         releaseLock();
+        pageWait.abort();
+        for (const end of listening.values()) end();
         loading.abort(disposedError());
       }
       const loaded = await load?.catch(() => null);
       await loaded?.dispose();
+      // An engine that other pages share goes on, without what this page asked of it.
+      for (const abort of runs.values()) abort.abort(abortReason('The page has closed.'));
     },
   };
+  return session;
 }
 
 export function toWireError(error: unknown): WireError {

@@ -23,9 +23,12 @@ const disposeTimeoutMs = 2000;
 const help = 'See docs/troubleshooting.md#workererror.';
 
 export type StartedWorker = {
-  worker: Worker;
+  /** Of a shared worker, this page's end of it: `terminate` closes that. */
+  worker: Pick<Worker, 'postMessage' | 'addEventListener' | 'removeEventListener' | 'terminate'>;
   /** We started it, so we terminate it. */
   owned: boolean;
+  /** Serves other pages too, and outlives this one. */
+  isShared: boolean;
   /** What the worker is, in words, with its URL where that is known. */
   label: string;
 };
@@ -38,8 +41,8 @@ export type RemoteSession = {
 };
 
 export type Connection = {
-  /** Resolves when the worker has answered. */
-  readonly ready: Promise<void>;
+  /** Resolves when the worker has answered, with whether it has WebGPU. */
+  readonly ready: Promise<{ hasGpu: boolean }>;
   onProgress: ((progress: LoadProgress) => void) | null;
   onEngineEvent: ((message: EngineEventMessage) => void) | null;
   /** The answer of the worker, or the error that ended the connection, whichever comes first. */
@@ -53,7 +56,7 @@ export type Connection = {
 };
 
 export function connect(
-  { worker, owned, label }: StartedWorker,
+  { worker, owned, isShared, label }: StartedWorker,
   wrapPort: (port: MessagePort) => RemoteSession,
 ): Connection {
   const { port1: port, port2: workerPort } = new MessageChannel();
@@ -66,7 +69,8 @@ export function connect(
   let end: { error: unknown } | null = null;
   let silentMs = 0;
   let ticker: ReturnType<typeof setInterval> | null = null;
-  let resolveReady: () => void = () => {};
+  let resolveReady: (answer: { hasGpu: boolean }) => void = () => {};
+  let releasePageLock: () => void = () => {};
 
   const tell = (request: WorkerRequest, transfer: Transferable[] = []): void => worker.postMessage(request, transfer);
 
@@ -120,12 +124,13 @@ export function connect(
     silentMs = 0;
     tell({ foretoken: 'open', port: workerPort }, [workerPort]);
     void watchLock();
-    resolveReady();
+    const hasGpu = data.hasGpu === true;
+    void (isShared ? holdPageLock() : Promise.resolve()).then(() => resolveReady({ hasGpu }));
   };
 
   /** The worker holds a lock while it lives, and we queue for it: it is granted to us when the worker is gone. */
   const watchLock = async (): Promise<void> => {
-    const name = `foretoken-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+    const name = newLockName();
     try {
       if (!(await session.holdLock(name)) || end !== null) return;
       await navigator.locks.request(name, { signal: lockWait.signal }, () => connection.close(goneError(label)));
@@ -133,6 +138,22 @@ export function connect(
       // Not allowed here, or the wait was ended by `close`. The heartbeat has to do.
     }
   };
+
+  /** And the other way round, for a worker that outlives this page. Resolves when the worker knows, or cannot. */
+  const holdPageLock = (): Promise<void> =>
+    new Promise((resolve) => {
+      const name = newLockName();
+      const hold = (): Promise<void> => {
+        session.watchPage(name).then(resolve, () => resolve());
+        return new Promise((release) => {
+          if (end !== null) release();
+          releasePageLock = release;
+        });
+      };
+      const locks: LockManager | undefined = globalThis.navigator?.locks;
+      if (locks === undefined) resolve();
+      else locks.request(name, hold).catch(() => resolve());
+    });
 
   const onEvent = ({ data }: MessageEvent<SessionEvent | null>): void => {
     silentMs = 0; // whatever it is, somebody lives
@@ -163,7 +184,7 @@ export function connect(
 
   /**
    * Ends our own worker at once, except on `dispose`, when it may free the GPU first. A worker of the caller's is told
-   * to free it. A dead one is not waited for.
+   * to free it, a shared one learns it from the page's lock. A dead one is not waited for.
    */
   const letGo = async (reason: unknown): Promise<void> => {
     if (isReady && (!owned || reason instanceof EngineDisposedError)) {
@@ -175,13 +196,14 @@ export function connect(
       await Promise.race([disposed, waited]);
       clearTimeout(timeout);
     }
+    releasePageLock();
     port.close();
     if (owned) worker.terminate();
   };
 
   const connection: Connection = {
     ready: untilEnd(
-      new Promise<void>((resolve) => {
+      new Promise((resolve) => {
         resolveReady = resolve;
       }),
     ),
@@ -236,6 +258,10 @@ export function connect(
   return connection;
 }
 
+function newLockName(): string {
+  return `foretoken-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+}
+
 function fromWireError({ name, message, stack }: WireError): unknown {
   const error = new Error(message);
   return reviveError(Object.assign(error, { name, stack: stack ?? error.stack }));
@@ -273,6 +299,6 @@ function goneError(label: string): WorkerError {
 function protocolError(label: string, protocol: unknown): WorkerError {
   return new WorkerError(
     `Expected ${label} to speak protocol ${workerProtocol}, got ${String(protocol)}: page and worker come from different ` +
-      `versions of foretoken. Deploy both files of one version, and clear what caches the old one. ${help}`,
+      `versions of foretoken. Deploy both files of one version, clear what caches the old one, and close tabs that still run it. ${help}`,
   );
 }

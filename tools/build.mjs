@@ -10,7 +10,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
-import { inlineShaders, keepWorkerLine, workerLine } from './vite_plugins.mjs';
+import { inlineShaders, keepWorkerLines, workerLines } from './vite_plugins.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
@@ -23,7 +23,7 @@ async function bundle(/** @type {string} */ name) {
     root,
     logLevel: 'warn',
     publicDir: false,
-    plugins: [inlineShaders(), keepWorkerLine()],
+    plugins: [inlineShaders(), keepWorkerLines()],
     build: {
       outDir: dist,
       emptyOutDir: false,
@@ -99,7 +99,9 @@ writeLicences(packages);
 const declarations = writeDeclarations();
 
 const index = readFileSync(join(dist, 'index.js'), 'utf8');
-if (!index.includes(workerLine)) throw new Error(`Expected dist/index.js to contain \`${workerLine}\` as it is.`);
+for (const line of workerLines) {
+  if (!index.includes(line)) throw new Error(`Expected dist/index.js to contain \`${line}\` as it is.`);
+}
 
 for (const name of entries) {
   const bytes = readFileSync(join(dist, `${name}.js`));

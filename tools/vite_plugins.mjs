@@ -1,23 +1,27 @@
 /** The two things that Vite would do otherwise when it builds the package. */
 import { readFileSync } from 'node:fs';
 
-/** The expression by which every bundler finds the worker file. */
-export const workerLine = "new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })";
-const placeholder = '__foretokenStartWorker__()';
+/** The expressions by which every bundler finds the worker file. */
+export const workerLines = ['Worker', 'SharedWorker'].map(
+  (name) => `new ${name}(new URL('./worker.js', import.meta.url), { type: 'module' })`,
+);
+const placeholder = (/** @type {number} */ i) => `__foretokenStartWorker${i}__()`;
 
-/** Carries the worker line through the build unchanged. Vite would bundle a second worker and write its own expression. */
-export function keepWorkerLine() {
+/** Carries the worker lines through the build unchanged. Vite would bundle a second worker and write its own expressions. */
+export function keepWorkerLines() {
   return /** @type {import('vite').Plugin} */ ({
-    name: 'foretoken:keep-worker-line',
+    name: 'foretoken:keep-worker-lines',
     enforce: 'pre',
     transform(code, id) {
-      if (!id.endsWith('/src/client.ts')) return null;
-      if (!code.includes(workerLine)) this.error(`Expected src/client.ts to contain \`${workerLine}\`.`);
-      return { code: code.replace(workerLine, placeholder), map: null };
+      if (!id.endsWith('/src/worker_start.ts')) return null;
+      const missing = workerLines.find((line) => !code.includes(line));
+      if (missing !== undefined) this.error(`Expected src/worker_start.ts to contain \`${missing}\`.`);
+      return { code: workerLines.reduce((text, line, i) => text.replace(line, placeholder(i)), code), map: null };
     },
     generateBundle(_options, files) {
       for (const file of Object.values(files)) {
-        if (file.type === 'chunk') file.code = file.code.replace(placeholder, workerLine);
+        if (file.type !== 'chunk') continue;
+        file.code = workerLines.reduce((text, line, i) => text.replace(placeholder(i), line), file.code);
       }
     },
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { workerLine } from '../../tools/vite_plugins.mjs';
+import { workerLines } from '../../tools/vite_plugins.mjs';
 import { root, sections } from './harness.mjs';
 import { runNode } from './process.mjs';
 
@@ -19,7 +19,7 @@ function expectEqual(/** @type {string} */ what, /** @type {unknown} */ got, /**
 function checkDocument(/** @type {string[]} */ projectSections) {
   const untried = [...sections].flatMap(([title, blocks]) =>
     blocks.filter(({ language, name, text }) => {
-      if (title === '') return text.trim() !== `${workerLine};`;
+      if (title === '') return text.trim() !== workerLines.map((line) => `${line};`).join('\n');
       if (title === 'Content-Security-Policy' && language === 'http') return false;
       return (name === null && language !== 'sh') || !(title === 'The page' || projectSections.includes(title));
     }),
@@ -63,7 +63,8 @@ export async function checkPackage(
 
   await test('package: names its worker by the literal expression', () => {
     const index = readFileSync(join(installed, 'dist', 'index.js'), 'utf8');
-    if (!index.includes(workerLine)) throw new Error(`Expected dist/index.js to contain ${workerLine}`);
+    const missing = workerLines.find((line) => !index.includes(line));
+    if (missing) throw new Error(`Expected dist/index.js to contain ${missing}`);
     const worker = readFileSync(join(installed, 'dist', 'worker.js'), 'utf8');
     const outside = /\bimport\s*\(|\bimport\.meta\b|^\s*import\b|\beval\(|new Function/m.exec(worker);
     if (outside) throw new Error(`Expected dist/worker.js to stand alone, got ${outside[0]}.`);

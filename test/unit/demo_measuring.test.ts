@@ -35,6 +35,7 @@ const info: EngineInfo = {
   maxRunningRequests: 4,
   dispatchesPerRound: [42, 53, 64, 75, 86, 97, 108, 119],
   loadTimeMs: 100,
+  shared: false,
   costs: null,
   gpuBytes: 1,
 };

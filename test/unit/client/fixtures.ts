@@ -2,6 +2,7 @@
 import { expose } from 'comlink';
 import { createChat } from '../../../src/chat.ts';
 import type { ModelCheck } from '../../../src/check_types.ts';
+import { createEngineSharing } from '../../../src/engine_sharing.ts';
 import { EngineDisposedError, InvalidOptionError, ModelFetchError } from '../../../src/errors.ts';
 import { createEmitter } from '../../../src/events.ts';
 import { createRun } from '../../../src/run.ts';
@@ -35,6 +36,7 @@ export const info: EngineInfo = {
   maxRunningRequests: 4,
   dispatchesPerRound: [42],
   loadTimeMs: 1,
+  shared: false,
   costs: null,
   gpuBytes: 1,
 };
@@ -205,7 +207,11 @@ export type FakeWorker = Worker & {
  * `error` fails as a 404 does in Chromium (an event without a message); `late` begins to listen after 2.5 s;
  * `old` speaks an earlier protocol.
  */
-export function fakeWorker(log: EngineLog, mode: 'ok' | 'silent' | 'error' | 'late' | 'old' = 'ok'): FakeWorker {
+export function fakeWorker(
+  log: EngineLog,
+  mode: 'ok' | 'silent' | 'error' | 'late' | 'old' = 'ok',
+  api = fakeApi(log),
+): FakeWorker {
   const target = new EventTarget();
   const { port1: page, port2: inside } = new MessageChannel();
   const sessionPorts: MessagePort[] = [];
@@ -244,7 +250,7 @@ export function fakeWorker(log: EngineLog, mode: 'ok' | 'silent' | 'error' | 'la
         },
         postMessage: (message) => inside.postMessage(mode === 'old' ? { ...message, protocol: 0 } : message),
       },
-      fakeApi(log),
+      api,
       (session, port) => {
         const { postMessage } = port;
         port.postMessage = (message: unknown) => {
@@ -308,6 +314,7 @@ export function watchRejections() {
 /** What `foretoken/engine` gives, without a GPU. */
 export const fakeApi = (log: EngineLog): EngineApi => ({
   createEngine: fakeEngine(log),
+  joinEngine: createEngineSharing(fakeEngine(log)),
   async checkModel({ target, signal }) {
     if (String(target).includes('missing')) throw new ModelFetchError(`Expected ${target}, got 404.`);
     if (String(target).includes('forever')) {

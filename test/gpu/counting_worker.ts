@@ -1,0 +1,3 @@
+/** The package's worker with its loads counted. */
+import './count_loads.ts';
+import '../../src/worker.ts';
