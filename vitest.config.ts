@@ -8,7 +8,7 @@ const gpuSpecs = ['test/gpu/**/*.spec.ts'];
 /** What takes longer than anyone wants to wait for at every change. */
 const nightlySpecs = ['test/nightly/**/*.spec.ts'];
 /** Specs about the browser itself (workers, page events), which Node cannot run. */
-const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spec.ts'];
+const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spec.ts', 'test/nightly/soak.spec.ts'];
 
 // The config is read for the unit tests too, on machines without a browser: then launching fails, not reading.
 const browser = findBrowser();
