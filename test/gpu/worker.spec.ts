@@ -1,5 +1,5 @@
 /** The client, the worker and the engine in a real browser. What needs no browser is in test/unit/client. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   checkModel,
   createEngine,
@@ -99,6 +99,23 @@ describe('a worker that works', () => {
     expect(tokens.length).toBeGreaterThan(10);
     expect(result.meta_info.spec_verify_ct).toBeGreaterThan(0);
     expect(plain.meta_info.spec_verify_ct).toBeUndefined();
+  });
+
+  test('goes on in a page without timers and frames, as hidden ones are at times', async () => {
+    const limit = sleep(60_000).then(() => 'still waiting');
+    for (const name of ['setTimeout', 'setInterval', 'requestAnimationFrame']) vi.stubGlobal(name, () => 0);
+    try {
+      const run = engine.generate(prompt, { maxNewTokens: 12, draftLength: 2 });
+      const drained = (async () => {
+        const seen: number[] = [];
+        for await (const { tokens } of run) seen.push(...tokens);
+        await engine.metrics();
+        return [seen.length, (await run.result).tokens.length];
+      })();
+      expect(await Promise.race([drained, limit])).toEqual([12, 12]);
+    } finally {
+      vi.unstubAllGlobals();
+    }
   });
 
   test('serves two runs at once', async () => {

@@ -97,6 +97,18 @@ describe('loading', () => {
     engine.on('round', () => {})();
   });
 
+  test('loads, writes and ends in a page whose timers never fire, as in a hidden tab', async () => {
+    const limit = settled(new Promise(() => {})); // with a timer of before
+    for (const name of ['setTimeout', 'setInterval']) vi.stubGlobal(name, () => 0);
+    const life = (async () => {
+      const { engine } = await startEngine();
+      const { tokens } = await engine.generate([0], { maxNewTokens: 3 }).result;
+      await engine.dispose();
+      return tokens;
+    })();
+    expect(await Promise.race([life, limit])).toEqual([0, 1, 2]);
+  });
+
   test('gives an engine with its facts, its metrics and its costs', async () => {
     const { engine } = await startEngine();
     expect(engine.info.lossless).toBe('exact');
