@@ -1,5 +1,6 @@
 /** Requests that share rounds: each writes what it writes alone, and finds what an earlier one of its own left behind. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EngineEvents } from '../../src/event_types.ts';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
 import { memorySource, openEngine, randomFolder, withoutLastLayer, withSeedWords } from './engine_bench.ts';
@@ -20,6 +21,10 @@ it('four share rounds, with the tokens that each has alone; the fifth waits; tur
     { repetitionPenalty: 1.3, logprobs: true, topLogprobs: 2, draftLength: 0, maxNewTokens: 6 },
     { draftLength: 7, maxNewTokens: 5, logprobs: true },
   ].map((options): GenerateOptions => ({ ...options, ignoreEos: true }));
+  const heard = { round: [], request: [], batch: [] } as { [Name in keyof EngineEvents]: EngineEvents[Name][] };
+  engine.on('round', (event) => heard.round.push(event));
+  engine.on('request', (event) => heard.request.push(event));
+  engine.on('batch', (event) => heard.batch.push(event));
   /** Which request each round was of, in the order of arrival. */
   const arrivals: number[] = [];
   const seedWords = [5, 6] as const;
@@ -58,6 +63,28 @@ it('four share rounds, with the tokens that each has alone; the fifth waits; tur
     expect(cold.meta_info.cached_tokens).toBeLessThan(2); // the start token
     expect(tokens).toEqual(cold.tokens);
   }
+
+  // What was told of all this is what the results say, and a window is the sum of its 40 rounds.
+  for (const { meta_info: meta, stats, tokens } of results) {
+    expect(heard.request).toContainEqual({ meta_info: meta, stats });
+    const records = heard.round.flatMap((event) => event.records.filter(({ id }) => id === meta.id));
+    const sumOf = (key: 'tokenCount' | 'acceptedCount') => records.reduce((sum, record) => sum + record[key], 0);
+    expect([sumOf('tokenCount'), sumOf('acceptedCount')]).toEqual([tokens.length, stats.acceptedCount]);
+    expect(new Set(records.map(({ slot }) => slot)).size).toBe(1);
+  }
+  const decoded = heard.round.map(({ records }) => records.filter(({ phase }) => phase !== 'prefill'));
+  const window = decoded
+    .filter(({ length }) => length > 0)
+    .slice(0, 40)
+    .flat();
+  const verified = window.filter(({ phase }) => phase === 'verify');
+  expect(heard.batch[0]).toMatchObject({
+    batchCount: 40,
+    verifyCount: verified.length,
+    draftedCount: verified.reduce((sum, { draftLength }) => sum + draftLength, 0),
+    acceptedCount: verified.reduce((sum, { acceptedCount }) => sum + acceptedCount, 0),
+  });
+  expect(decoded.some(({ length }) => length === 4)).toBe(true);
 });
 
 describe('a context of 1,200 tokens', () => {
