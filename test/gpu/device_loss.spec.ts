@@ -14,11 +14,17 @@ beforeAll(async () => {
 afterAll(() => lossy.engine.dispose());
 
 it('a device lost in mid-text: the requests go on upon the next one, with the same tokens', async () => {
+  let toldAfterwards = 0;
+  const end = lossy.engine.on('round', () => {
+    if (lossy.openedCount() === 2) toldAfterwards += 1;
+  });
   const results = await runRequests(lossy.engine, maxNewTokens, (count) => {
     if (count === 6) lossy.lose();
   });
+  end();
   expectUndisturbed(results, expected);
   expect(lossy.openedCount()).toBe(2);
+  expect(toldAfterwards).toBeGreaterThan(2);
 });
 
 it('lost again within a minute: gives up with advice', async () => {
