@@ -79,6 +79,9 @@ try {
     const served = await serveFolder(plain.folder, publicFolder);
     let printed = '';
     const story = await expectStory({ ...served, url: `${served.url}usage.html` }, async (page) => {
+      page.on('framenavigated', () => {
+        printed = '';
+      });
       page.on('console', (message) => {
         if (message.type() === 'log') printed += /^(.*) \d$/s.exec(message.text())?.[1] ?? `[${message.text()}]`;
       });
