@@ -1,6 +1,6 @@
 /** Checkpoints of random weights and odd shapes through the library's own loader, against their float64 twins. */
 import { describe, expect, it } from 'vitest';
-import { packedBytes } from '../../src/kernels/packed.ts';
+import { packedBytes, type WeightFormat } from '../../src/kernels/packed.ts';
 import { createForward, type Forward } from '../../src/model/forward.ts';
 import { openModel, readWeights } from '../../src/model/load.ts';
 import type { OpenedModel } from '../../src/model/opened_model.ts';
@@ -45,46 +45,53 @@ const variants: Record<string, RandomModelOptions> = {
 const twinOf = ({ config, tensors }: RandomModel) =>
   createReferenceModel(config, tensors, { matricesAsFloat16: true, cacheAsFloat16: true });
 
-async function forwardOf(files: OpenedModel, options: { partBytes?: number } = {}): Promise<Forward> {
+async function forwardOf(
+  files: OpenedModel,
+  { dtype = 'f16', ...options }: { dtype?: WeightFormat; partBytes?: number } = {},
+): Promise<Forward> {
   const rows = readWeights(files, 'target');
-  const weights = await uploadWeights(device(), 'random', files, rows, weightFormats(files, 'f16'), options);
+  const weights = await uploadWeights(device(), 'random', files, rows, weightFormats(files, dtype), options);
   const { maxContextLength: contextLength } = files.config;
   const size = { slots: 1, contextLength, rowCapacity: 80, paddedRows: false };
   return createForward(device(), 'random', files.config, weights, size);
 }
 
 describe('the forward pass', () => {
-  it.each(Object.entries(variants))(
-    '%s: matrices in parts that a small binding holds, the bits of one part',
-    async (_, options) => {
-      const files = await openModel(memorySource('random', randomFolder(randomModel(options, 63))), 'target');
-      const { vocabSize, hiddenSize, ffnSize, layerCount } = files.config;
-      // Every token, the last ones of the parts and the first ones of the next among them.
-      const tokens = Array.from({ length: 72 }, (_, i) => Math.floor((i * (vocabSize - 1)) / 71));
-      const whole = await forwardOf(files);
-      const { words } = packedBytes({ outputSize: 2 * ffnSize, inputSize: hiddenSize }, 'f16');
-      const split = await forwardOf(files, { partBytes: words / 2 });
-      expect(whole.head.length).toBe(2);
-      expect(split.head.length).toBeGreaterThan(3);
-      expect(split.dispatchesPerLayer).toBeGreaterThan(whole.dispatchesPerLayer);
-      expect(split.body.few.length - whole.body.few.length).toBe(
-        split.head.length - whole.head.length + layerCount * (split.dispatchesPerLayer - whole.dispatchesPerLayer),
-      );
-      // In a tile, and in few rows behind it.
-      for (const [start, fed, outputs] of [
-        [0, tokens, 1],
-        [0, tokens, 8],
-        [72, tokens.slice(0, 6), 6],
-      ] as const) {
-        for (const forward of [whole, split]) feed(forward, fed, start, outputs);
-        const [expected, got] = [
-          await readLogits(whole, vocabSize, outputs),
-          await readLogits(split, vocabSize, outputs),
-        ];
-        expect(got.map(bitsOf)).toEqual(expected.map(bitsOf));
-      }
-    },
-  );
+  it.each([
+    ['F16, biases, untied', 'f16'],
+    ['BF16, no biases, tied, as many kv heads as heads', 'q8'],
+    ['F32, attention biases, one kv head, more than one chunk of vocabulary', 'q4'],
+  ] as const)('%s: matrices of %s in parts that a small binding holds, the bits of one part', async (name, dtype) => {
+    const files = await openModel(
+      memorySource('random', randomFolder(randomModel(variants[name] as RandomModelOptions, 63))),
+      'target',
+    );
+    const { vocabSize, hiddenSize, ffnSize, layerCount } = files.config;
+    // Every token, the last ones of the parts and the first ones of the next among them.
+    const tokens = Array.from({ length: 72 }, (_, i) => Math.floor((i * (vocabSize - 1)) / 71));
+    const whole = await forwardOf(files, { dtype });
+    const { words } = packedBytes({ outputSize: 2 * ffnSize, inputSize: hiddenSize }, dtype);
+    const split = await forwardOf(files, { dtype, partBytes: words / 2 });
+    expect(whole.head.length).toBe(2);
+    expect(split.head.length).toBeGreaterThan(3);
+    expect(split.dispatchesPerLayer).toBeGreaterThan(whole.dispatchesPerLayer);
+    expect(split.body.few.length - whole.body.few.length).toBe(
+      split.head.length - whole.head.length + layerCount * (split.dispatchesPerLayer - whole.dispatchesPerLayer),
+    );
+    // In a tile, and in few rows behind it.
+    for (const [start, fed, outputs] of [
+      [0, tokens, 1],
+      [0, tokens, 8],
+      [72, tokens.slice(0, 6), 6],
+    ] as const) {
+      for (const forward of [whole, split]) feed(forward, fed, start, outputs);
+      const [expected, got] = [
+        await readLogits(whole, vocabSize, outputs),
+        await readLogits(split, vocabSize, outputs),
+      ];
+      expect(got.map(bitsOf)).toEqual(expected.map(bitsOf));
+    }
+  });
 
   it.each(Object.entries(variants))(
     '%s: the twin’s logits, in few rows and in tiles, over three KV blocks',
