@@ -37,6 +37,8 @@ export type FileStream = {
   /** False where the announced length may be that of a compressed body. */
   isFirm: boolean;
   chunks: AsyncGenerator<Uint8Array, void, void>;
+  /** Nobody else has the chunks: their memory may be freed once they are read. Default false. */
+  isDisposable?: boolean;
 };
 
 export function streamOf(bytes: Uint8Array): FileStream {
@@ -56,7 +58,7 @@ export function streamBody(body: Body, label: string, { signal, maxBytes }: Open
     stream?.cancel().catch(() => {});
     throw tooLargeError(label, length, limit);
   }
-  return { length, isFirm, chunks: readChunks(body, length, limit, label, signal) };
+  return { length, isFirm, chunks: readChunks(body, length, limit, label, signal), isDisposable: true };
 }
 
 async function* readChunks(

@@ -125,7 +125,7 @@ function diskStream(
 ): FileStream {
   const last = Math.min(end, entry.coveredBytes);
   const length = Math.max(0, last - begin);
-  return { length, isFirm: true, chunks: diskChunks(store, folder, entry, begin, last, signal) };
+  return { length, isFirm: true, chunks: diskChunks(store, folder, entry, begin, last, signal), isDisposable: true };
 }
 
 async function* diskChunks(

@@ -76,7 +76,7 @@ async function* readTensors(
   { signal, onBytes }: Pick<ReadOptions, 'signal' | 'onBytes'>,
 ): AsyncGenerator<TensorRows, void, void> {
   const stream = await openRange(source, file, start, { begin: dataBegin, end: dataEnd }, signal);
-  const reader = createByteReader(counted(stream, onBytes).chunks);
+  const reader = createByteReader(counted(stream, onBytes));
   const truncated = (position = reader.position()) => truncatedError(source.url + file, dataEnd, dataBegin + position);
   try {
     if (stream.isFirm && stream.length !== null && stream.length < dataEnd - dataBegin) {

@@ -55,7 +55,7 @@ export async function* readSafetensors(
   name: string,
   choose: (stored: ReadonlyMap<string, StoredTensor>) => ReadonlyMap<string, StoredTensor & { dtype: TensorDtype }>,
 ): AsyncGenerator<TensorRows, void, void> {
-  const reader = createByteReader(stream.chunks);
+  const reader = createByteReader(stream);
   try {
     const fileBytes = stream.isFirm ? stream.length : null;
     const start = await reader.take(8);

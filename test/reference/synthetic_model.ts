@@ -84,7 +84,7 @@ export function syntheticModel({ hiddenSize, ffnSize, layerCount, vocabSize }: S
       async open(file) {
         if (file in json) return jsonStream(json[file]);
         if (file !== 'model.safetensors') return null;
-        return { length: head.length + dataBytes, isFirm: true, chunks: chunks() };
+        return { length: head.length + dataBytes, isFirm: true, chunks: chunks(), isDisposable: true };
       },
     },
     readBytes: () => read,

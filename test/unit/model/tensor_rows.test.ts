@@ -12,7 +12,7 @@ const place = (name: string, dtype: PlacedTensor['dtype'], shape: number[], begi
 
 describe('slices', () => {
   const read = async (bytes: Uint8Array, tensors: PlacedTensor[]) => {
-    const reader = createByteReader(streamOf(bytes).chunks);
+    const reader = createByteReader(streamOf(bytes));
     const rows: TensorRows[] = [];
     const truncated = ({ name }: PlacedTensor): never => {
       throw new Error(`${name} ends at ${reader.position()}`);
@@ -70,3 +70,29 @@ test('a model of 400 MB: never more than a slice and a chunk ahead of its user, 
   expect([...buffers][0]!.byteLength).toBeLessThanOrEqual(packSliceBytes);
   expect(most).toBeLessThanOrEqual(packSliceBytes + 65_536);
 });
+
+// As browsers and newer versions of Node have it.
+const prototype = ArrayBuffer.prototype as { transfer?: unknown };
+prototype.transfer ??= function (this: ArrayBuffer) {
+  return structuredClone(this, { transfer: [this] });
+};
+
+test.each([true, false])(
+  'chunks are freed once they are read, where nobody else has them: %s',
+  async (isDisposable) => {
+    const made: Uint8Array[] = [];
+    async function* chunks(): AsyncGenerator<Uint8Array, void, void> {
+      for (const first of [0, 4, 8]) {
+        const chunk = Uint8Array.from({ length: 4 }, (_, i) => first + i);
+        made.push(chunk);
+        yield chunk;
+      }
+    }
+    const reader = createByteReader({ chunks: chunks(), isDisposable });
+    expect([...(await reader.take(6))]).toEqual([0, 1, 2, 3, 4, 5]);
+    const rest = new Uint8Array(6);
+    expect(await reader.fill(rest)).toBe(6);
+    expect([...rest]).toEqual([6, 7, 8, 9, 10, 11]);
+    expect(made.map(({ length }) => length)).toEqual(isDisposable ? [0, 0, 4] : [4, 4, 4]);
+  },
+);
