@@ -5,8 +5,10 @@
  *
  * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
  * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
- * random weights of these models' shapes. Both take `--samples 5` and only print; with `--node` they run in Node, on
- * Dawn (the `webgpu` package), where there is no browser for the GPU at hand.
+ * random weights of these models' shapes. Both take `--samples 5`.
+ * `npm run bench -- --replay [--tokens 96 --repeats 5]`: observed speedup against the cost model's for given acceptance.
+ * These only print; with `--node` they run in Node, on Dawn (the `webgpu` package), where there is no browser for the GPU
+ * at hand.
  * `npm run bench -- --baselines [--tokens 64 --repeats 3]`: beside transformers.js and wllama, see baselines.mjs.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -30,6 +32,7 @@ const { values } = parseArgs({
     kernels: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     shapes: { type: 'string' },
+    replay: { type: 'boolean', default: false },
     baselines: { type: 'boolean', default: false },
     dtype: { type: 'string', default: 'q4' },
     layers: { type: 'string' },
@@ -38,7 +41,7 @@ const { values } = parseArgs({
   },
 });
 
-const printsOnly = values.kernels || values.shapes !== undefined;
+const printsOnly = values.kernels || values.replay || values.shapes !== undefined;
 const serverOptions = {
   configFile: join(root, 'vite.config.ts'),
   logLevel: /** @type {const} */ ('error'),
@@ -49,6 +52,11 @@ if (values.node && printsOnly) {
   const server = await createServer({ ...serverOptions, server: { middlewareMode: true } });
   const { file, run, print, options } = figuresOf();
   await server.ssrLoadModule(join(root, 'test', 'gpu', 'setup_node.ts'));
+  const adapter = await navigator.gpu.requestAdapter();
+  // A GPU that is the CPU shares it with whoever waits.
+  if (/llvmpipe/i.test(`${adapter?.info.description} ${adapter?.info.device}`)) {
+    await server.ssrLoadModule(join(root, 'test', 'gpu', 'setup_lavapipe.ts'));
+  }
   const bench = await server.ssrLoadModule(join(root, 'test', 'bench', file));
   console.log(`\n${bench[print](await bench[run](options))}`);
   await server.close();
@@ -80,6 +88,10 @@ try {
 function figuresOf() {
   const sampleCount = Number(values.samples);
   const layers = values.layers === undefined ? null : Number(values.layers);
+  if (values.replay) {
+    const options = { tokens: Number(values.tokens), repeats: Number(values.repeats) };
+    return { file: 'replay.bench.ts', run: 'benchReplay', print: 'replayMarkdown', options };
+  }
   return values.kernels
     ? {
         file: 'matmul.bench.ts',
