@@ -3,12 +3,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineEvents } from '../../src/event_types.ts';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
-import { memorySource, openEngine, randomFolder, withoutLastLayer, withSeedWords } from './engine_bench.ts';
+import {
+  embeddedShape,
+  memorySource,
+  openEngine,
+  randomFolder,
+  withoutLastLayer,
+  withSeedWords,
+} from './engine_bench.ts';
 
 it('four share rounds, with the tokens that each has alone; the fifth waits; turns find their own beginning', async () => {
-  // Like the embedded target in what shaders are compiled for, and quick.
-  const shape = { head_dim: 64, attention_bias: false, mlp_bias: false, max_position_embeddings: 1024 };
-  const target = randomModel({ ...shape, vocab_size: 600 }, 92);
+  const target = randomModel({ ...embeddedShape, vocab_size: 600 }, 92);
   const engine = await openEngine(
     memorySource('target', randomFolder(target)),
     memorySource('draft', randomFolder(withoutLastLayer(target))),

@@ -5,6 +5,7 @@ import { randomModel } from '../reference/random_model.ts';
 import {
   embeddedFiles,
   embeddedPrompts,
+  embeddedShape,
   embeddedSource,
   memorySource,
   openEngine,
@@ -63,9 +64,7 @@ it('the next turn of a conversation is fed what is new, and answered as in a col
 
 it('a draft of random weights costs time and no token', async () => {
   const tokenizer = await embeddedFiles('stories-3m', ['tokenizer.json', 'tokenizer_config.json']);
-  // Like the target in what shaders are compiled for: that saves seconds.
-  const shape = { head_dim: 64, attention_bias: false, mlp_bias: false, max_position_embeddings: 1024 };
-  const draft = randomModel({ ...shape, vocab_size: 2048, num_hidden_layers: 1 }, 41);
+  const draft = randomModel({ ...embeddedShape, vocab_size: 2048, num_hidden_layers: 1 }, 41);
   const draftSource = memorySource('random-draft', randomFolder(draft, tokenizer));
   const engine = await openEngine(embeddedSource('stories-3m'), draftSource);
   const generate = (draftLength: number) => engine.generate(prompt, { draftLength, maxNewTokens: 13 }).result;

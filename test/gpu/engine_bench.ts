@@ -56,10 +56,18 @@ export function memorySource(name: string, files: ModelFolder): ModelSource {
   };
 }
 
-const jsonBytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+export const jsonBytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 
 type ConfigJson = { vocab_size: number; num_hidden_layers: number; layer_types?: unknown };
 type Checkpoint = { configJson: ConfigJson; safetensors: Uint8Array };
+
+/** Of a random model: what the embedded models' shaders are compiled for, which saves seconds. */
+export const embeddedShape = {
+  head_dim: 64,
+  attention_bias: false,
+  mlp_bias: false,
+  max_position_embeddings: 1024,
+} as const;
 
 /** The files of a random model. Without a `tokenizer` its tokens are called t0, t1, …, and prompts are token ids. */
 export function randomFolder({ configJson, safetensors }: Checkpoint, tokenizer?: ModelFolder): ModelFolder {

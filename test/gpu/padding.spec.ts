@@ -11,7 +11,7 @@ import { referenceSpeculativeSampled } from '../reference/generate_sampled.ts';
 import { createRandom } from '../reference/random.ts';
 import { type RandomModel, randomModel } from '../reference/random_model.ts';
 import { noWarping, type SamplingOptions } from '../reference/warp.ts';
-import { type ModelFolder, memorySource, openEngine, randomFolder, withSeedWords } from './engine_bench.ts';
+import { jsonBytes, type ModelFolder, memorySource, openEngine, randomFolder, withSeedWords } from './engine_bench.ts';
 
 const tokenCount = 259;
 const maxNewTokens = 24;
@@ -62,8 +62,9 @@ describe.each([
   let engine: Engine;
   beforeAll(async () => {
     const vocab = Object.fromEntries(Array.from({ length: tokenCount }, (_, id) => [`t${id}`, id]));
-    const json = JSON.stringify({ model: { type: 'BPE', vocab, merges: [] } });
-    const tokenizer: ModelFolder = new Map([['tokenizer.json', new TextEncoder().encode(json)]]);
+    const tokenizer: ModelFolder = new Map([
+      ['tokenizer.json', jsonBytes({ model: { type: 'BPE', vocab, merges: [] } })],
+    ]);
     engine = await openEngine(
       memorySource('target', randomFolder(target, tokenizer)),
       memorySource('draft', randomFolder(draft, tokenizer)),

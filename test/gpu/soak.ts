@@ -5,6 +5,7 @@
 import { expose } from 'comlink';
 import { expect } from 'vitest';
 import { cdp } from 'vitest/browser';
+import { median } from '../../demo/measure.ts';
 import { createEngine } from '../../src/client.ts';
 import { createEngineSharing } from '../../src/engine_sharing.ts';
 import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
@@ -12,7 +13,14 @@ import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { type EngineApi, serveWorker } from '../../src/worker_api.ts';
 import { createRandom } from '../reference/random.ts';
 import { randomModel } from '../reference/random_model.ts';
-import { type ModelFolder, memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
+import {
+  jsonBytes,
+  type ModelFolder,
+  memorySource,
+  openEngine,
+  randomFolder,
+  withoutLastLayer,
+} from './engine_bench.ts';
 
 const maxNewTokens = 14;
 /** Small, as sampling over a vocabulary is what a CPU adapter is slowest at; one letter each. */
@@ -33,12 +41,11 @@ async function openTinyEngine(gpu: Gpu): Promise<Engine> {
     7,
   );
   const vocab = Object.fromEntries(Array.from({ length: vocabSize }, (_, id) => [String.fromCharCode(97 + id), id]));
-  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const files: ModelFolder = new Map([
-    ['tokenizer.json', json({ model: { type: 'BPE', vocab, merges: [] } })],
+    ['tokenizer.json', jsonBytes({ model: { type: 'BPE', vocab, merges: [] } })],
     [
       'tokenizer_config.json',
-      json({ chat_template: '{% for message in messages %}{{ message.content }}{% endfor %}' }),
+      jsonBytes({ chat_template: '{% for message in messages %}{{ message.content }}{% endfor %}' }),
     ],
   ]);
   const target = memorySource('target', randomFolder(model, files));
@@ -126,8 +133,6 @@ async function request(engine: Engine, index: number, greedy: readonly number[])
   }
   return times;
 }
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number;
 
 /** Runs `requestCount` requests, four at a time, in ten parts; the first is the measure of the last. */
 export async function soak(requestCount: number, { slowdown }: { slowdown: number }): Promise<void> {
