@@ -38,11 +38,14 @@ export type Prediction = {
   speedup: number;
 };
 
+/** What a round of k drafts costs, in target steps: k draft steps of c each, and a pass over k + 1 rows that costs v. */
+export const roundCost = (c: number, v: number, draftLength: number): number => draftLength * c + v;
+
 /** Null for k = 0, where there is nothing to predict, and where a figure was not measured. */
 export function predictSpeedup(costs: CostReport, alpha: number | null, draftLength: number): Prediction | null {
   const v = costs.v[draftLength];
   if (draftLength === 0 || alpha === null || costs.c === null || v === undefined) return null;
   const expectedTokens = expectedTokensPerRound(alpha, draftLength);
-  const roundCost = draftLength * costs.c + v;
-  return { draftLength, alpha, c: costs.c, v, expectedTokens, roundCost, speedup: expectedTokens / roundCost };
+  const cost = roundCost(costs.c, v, draftLength);
+  return { draftLength, alpha, c: costs.c, v, expectedTokens, roundCost: cost, speedup: expectedTokens / cost };
 }

@@ -12,7 +12,7 @@ import { decodeFloat16 } from '../reference/float_formats.ts';
 import { matmul } from '../reference/matmul.ts';
 import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
-import { type TimingOptions, timePasses, withTimestamps } from './timing.ts';
+import { adapterLine, type TimingOptions, timePasses, withTimestamps } from './timing.ts';
 
 /** A matrix (N, K) of a model. */
 export type MatmulShape = { name: string; outputSize: number; inputSize: number };
@@ -61,8 +61,7 @@ export async function benchKernels({
       }
     }
     if (figures.length === 0) throw new Error(`Expected --only to be part of a shape's name, got ${only}.`);
-    const { vendor, architecture, description } = gpu.adapter;
-    return { adapter: [vendor, architecture, description].filter(Boolean).join(' '), figures };
+    return { adapter: adapterLine(gpu), figures };
   } finally {
     closeGpu(gpu);
   }

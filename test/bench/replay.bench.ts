@@ -3,12 +3,13 @@
  * draft where a hash of its position says so. Everything else of the rounds is real, so their time is. Prints, for α and
  * k, the observed speedup over plain decoding beside that of the cost model, and how far `auto` is from the best k.
  */
-import { median } from '../../demo/measure.ts';
+import { roundCost } from '../../demo/cost_model.ts';
 import { createEngineOn } from '../../src/engine_core.ts';
 import { type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { urlSource } from '../../src/model/source.ts';
 import { parseEngineOptions } from '../../src/options.ts';
 import type { CostReport, Engine } from '../../src/types.ts';
+import { adapterLine, type Timing, timingOf } from './timing.ts';
 
 export type ReplayOptions = { tokens: number; repeats: number };
 
@@ -46,16 +47,17 @@ const prompt = [1, 403, 407, 261, 378];
 
 export async function benchReplay(options: ReplayOptions): Promise<ReplayReport> {
   const page = globalThis.location?.href ?? 'http://localhost/';
-  const [target, draft] = ['stories-3m', 'stories-650k'].map((name) => urlSource(`/models/${name}/`, page));
-  const parsed = parseEngineOptions({ target: target?.url, draft: draft?.url });
+  const source = (name: string) => urlSource(`/models/${name}/`, page);
+  const [target, draft] = [source('stories-3m'), source('stories-650k')] as const;
+  const parsed = parseEngineOptions({ target: target.url, draft: draft.url });
   const sweeps: ReplayReport['sweeps'] = [];
   let costs: CostReport | null = null;
   let adapter = '';
   for (const acceptance of acceptances) {
     const gpu = await openGpu();
     forceAcceptance(gpu, acceptance, prompt.length + options.tokens / 2);
-    const engine = await createEngineOn(gpu, target as never, draft as never, { ...parsed, costs });
-    adapter = [gpu.adapter.vendor, gpu.adapter.architecture, gpu.adapter.description].filter(Boolean).join(' ');
+    const engine = await createEngineOn(gpu, target, draft, { ...parsed, costs });
+    adapter = adapterLine(gpu);
     // One measurement serves all: it sees no acceptance.
     costs ??= await engine.measureCosts({ sampleCount: 7 });
     sweeps.push({ acceptance, rows: await sweep(engine, costs, options) });
@@ -67,11 +69,12 @@ export async function benchReplay(options: ReplayOptions): Promise<ReplayReport>
 /** Lets the accept shader keep a draft by its position, and commit kept drafts: those that the caches were fed. */
 function forceAcceptance(gpu: Gpu, { first, second }: Acceptance, switchAt: number): void {
   const threshold = (alpha: number) => `${Math.round(alpha * 65536)}u`;
+  const position = '(state[slot].length + accepted)';
   const changes: [from: string, to: string][] = [
     [
       'state[slot].drafts[accepted] == targetTokens[first + accepted]',
-      `(((state[slot].length + accepted) * 2654435769u) ^ (((state[slot].length + accepted) * 2654435769u) >> 15u)) % 65536u < ` +
-        `select(${threshold(second)}, ${threshold(first)}, state[slot].length + accepted < ${Math.round(switchAt)}u)`,
+      `((${position} * 2654435769u) ^ ((${position} * 2654435769u) >> 15u)) % 65536u < ` +
+        `select(${threshold(second)}, ${threshold(first)}, ${position} < ${Math.round(switchAt)}u)`,
     ],
     ['return targetTokens[first + i];', 'return select(targetTokens[first + i], state[slot].drafts[i], i < accepted);'],
   ];
@@ -97,25 +100,23 @@ async function sweep(engine: Engine, costs: CostReport, { tokens, repeats }: Rep
       lengths[i] = meta.spec_accept_length ?? 1;
     }
   }
-  const medians = times.map((values) => median(values));
-  const plainMs = medians[0] as number;
+  const timings = times.map(timingOf);
+  const plainMs = (timings[0] as Timing).ms;
   return draftLengths.map((draftLength, i) => {
-    const tokenMs = medians[i] as number;
+    const { ms: tokenMs, spread } = timings[i] as Timing;
     const acceptLength = lengths[i] as number;
-    const cost = typeof draftLength === 'number' && draftLength > 0 ? roundCost(costs, draftLength) : null;
+    const isModelled = typeof draftLength === 'number' && draftLength > 0;
+    const cost = isModelled ? roundCost(costs.c as number, costs.v[draftLength] as number, draftLength) : null;
     return {
       draftLength,
       tokenMs,
-      spread: median((times[i] as number[]).map((ms) => Math.abs(ms - tokenMs))) / tokenMs,
+      spread,
       acceptLength,
       speedup: plainMs / tokenMs,
       predicted: cost && acceptLength / cost,
     };
   });
 }
-
-/** Time of a round of k drafts / of a plain one. */
-const roundCost = ({ c, v }: CostReport, k: number): number => k * (c as number) + (v[k] as number);
 
 export function replayMarkdown({ adapter, costs, options, sweeps }: ReplayReport): string {
   const lines = [

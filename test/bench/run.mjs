@@ -6,7 +6,7 @@
  * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
  * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
  * random weights of these models' shapes. Both take `--samples 5`.
- * `npm run bench -- --replay [--tokens 96 --repeats 5]`: observed speedup against the cost model's for given acceptance.
+ * `npm run bench -- --replay [--tokens 64 --repeats 3]`: observed speedup against the cost model's for given acceptance.
  * These only print; with `--node` they run in Node, on Dawn (the `webgpu` package), where there is no browser for the GPU
  * at hand.
  * `npm run bench -- --baselines [--tokens 64 --repeats 3]`: beside transformers.js and wllama, see baselines.mjs.

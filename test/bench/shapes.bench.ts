@@ -1,5 +1,5 @@
 /** Rounds of models that are not here: random weights of real shapes, measured v and c, and the speedup for given acceptance. */
-import { expectedTokensPerRound } from '../../demo/cost_model.ts';
+import { expectedTokensPerRound, roundCost } from '../../demo/cost_model.ts';
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { bindingLimit, closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import {
@@ -19,7 +19,7 @@ import { measureCosts } from '../../src/speculative/costs.ts';
 import { createRoundPlan, encodeVerify, type RoundPlan } from '../../src/speculative/round.ts';
 import { createSequences, setTurns } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
-import { timePasses, withTimestamps } from './timing.ts';
+import { adapterLine, timePasses, withTimestamps } from './timing.ts';
 
 const llama = {
   architectures: ['LlamaForCausalLM'],
@@ -133,10 +133,10 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
       await profile(gpu, target.forward, rows, sampleCount, steps);
     }
     const speedupOf = (alpha: number) =>
-      costs.v.map((v, k) => (k === 0 ? 1 : expectedTokensPerRound(alpha, k) / (k * (costs.c as number) + v)));
+      costs.v.map((v, k) => (k === 0 ? 1 : expectedTokensPerRound(alpha, k) / roundCost(costs.c as number, v, k)));
     return {
       ...options,
-      adapter: [gpu.adapter.vendor, gpu.adapter.architecture, gpu.adapter.description].filter(Boolean).join(' '),
+      adapter: adapterLine(gpu),
       costs,
       layerCounts: { target: target.config.layerCount, draft: draft.config.layerCount },
       weightBytes: { target: target.weights.sizeBytes, draft: draft.weights.sizeBytes },

@@ -89,8 +89,15 @@ export async function timePasses(
   for (let sample = 0; sample < sampleCount; sample++) {
     for (const [i, encode] of kinds.entries()) samples[i]?.push(await time(encode, repeats[i] as number));
   }
-  return samples.map((values) => {
-    const ms = median(values);
-    return { ms, leastMs: Math.min(...values), spread: median(values.map((value) => Math.abs(value - ms))) / ms };
-  });
+  return samples.map(timingOf);
 }
+
+/** What samples of one thing, in ms, come to. */
+export function timingOf(values: readonly number[]): Timing {
+  const ms = median(values);
+  return { ms, leastMs: Math.min(...values), spread: median(values.map((value) => Math.abs(value - ms))) / ms };
+}
+
+/** The adapter in a report's head. */
+export const adapterLine = ({ adapter: { vendor, architecture, description } }: Gpu): string =>
+  [vendor, architecture, description].filter(Boolean).join(' ');
