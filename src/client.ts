@@ -97,21 +97,20 @@ async function inWorker<T>(
   signal?.throwIfAborted();
 
   const wrapPort = (port: MessagePort): RemoteSession => wrap<WorkerSession>(port);
-  const shared = share === null ? null : startSharedWorker(extras.worker);
-  let connection = connect(shared ?? startWorker(extras.worker), wrapPort);
-  let isShared = shared !== null;
+  let started = (share === null ? null : startSharedWorker(extras.worker)) ?? startWorker(extras.worker);
+  let connection = connect(started, wrapPort);
   const abort = (): void => void connection.close(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
     const { hasGpu } = await connection.ready;
-    if (isShared && !hasGpu) {
-      isShared = false;
+    if (started.isShared && !hasGpu) {
       void connection.close(new EngineDisposedError('Expected WebGPU in a shared worker, found none.'));
-      connection = connect(startWorker(extras.worker), wrapPort);
+      started = startWorker(extras.worker);
+      connection = connect(started, wrapPort);
       await connection.ready;
     }
     connection.onProgress = onProgress;
-    return await use(connection, request, isShared ? share : null);
+    return await use(connection, request, started.isShared ? share : null);
   } catch (error) {
     void connection.close(error);
     throw error;
