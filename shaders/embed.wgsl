@@ -1,6 +1,6 @@
 // embed.wgsl: gather the embedding rows of a pass's tokens, times a factor (1 in most models).
 // In:  rows Rows; weight packed, and its scales (lib/packed.wgsl): rows firstToken.. of the embedding (V, D)
-// Out: output (T, D) f32
+// Out: output (T, rowVectors) of vec4 f32, D floats of each row
 // Dispatch: (ceil(words / 64), T) workgroups of 64, a lane per packed word. Overrides: FORMAT (0: f16, 1: q8, 2: q4).
 //   Needs: nothing optional.
 // Numerics: exact, but for the factor.
@@ -15,6 +15,7 @@ struct Params {
   scale: f32,
   firstToken: u32,
   tokenCount: u32,  // rows of this part; the tokens of other parts are left to these
+  rowVectors: u32,  // from one row of the output to the next
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,10 +47,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let values = first_piece(packed, scale.x);
     let first = piece_vector(step * word_pieces() + j, segment, params.segments);
     if (first < vectors) {
-      output[t * vectors + first] = params.scale * values.low;
+      output[t * params.rowVectors + first] = params.scale * values.low;
     }
     if (first + 1u < vectors) {
-      output[t * vectors + first + 1u] = params.scale * values.high;
+      output[t * params.rowVectors + first + 1u] = params.scale * values.high;
     }
     packed = next_piece(packed);
     scale = scale.yzwx;

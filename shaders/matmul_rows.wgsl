@@ -1,6 +1,8 @@
 // matmul_rows.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for a few rows; each weight
-//   word is loaded once for 8 of them, and each input vector once for two outputs.
-// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (M, K) f32
+//   word is loaded once for 8 of them, and each input vector once for two outputs. x may be a normalised row of the residual
+//   stream (lib/stream.wgsl): its root mean square divides the sums. y may be such a row, made ready for the next norm.
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (M, K) f32;
+//      nextNorm (N,) f32: weights of the norm that comes next
 // Out: output (M, N) f32; with an activation (M, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: ceil(N / 2 / (64 / segments)) workgroups of 64, folded into 2-D, and ceil(M / 8) in z; lane = output row · segments + segment, and
 //   its second output lies 64 / segments rows further on, or N / 2. Overrides: FORMAT (0: f16, 1: q8, 2: q4),
@@ -22,6 +24,11 @@ struct Params {
   outputRows: u32,    // 1: the input holds the rows that get logits, and no others
   outputStride: u32,  // from one row of the output to the next
   firstOutput: u32,   // where in a row of the output this weight's products begin
+  inputStride: u32,   // vectors from one row of the input to the next
+  firstInput: u32,    // vector of an input row where its K values begin
+  squareGroup: u32,   // 0: the input is not of a norm; else hidden values to each of its sums of squares
+  epsilon: f32,       // of that norm
+  streamSize: u32,    // 0: plain output; else D of the residual stream that the output is
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,13 +37,16 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> output: array<f32>;
+@group(0) @binding(6) var<storage, read> nextNorm: array<f32>;
+@group(0) @binding(7) var<storage, read_write> output: array<f32>;
 
 var<workgroup> partial: array<vec2<f32>, ROWS * 64u>;  // (M, lanes)
+var<workgroup> squares: array<f32, 64>;                // (M, 8 lanes)
+var<workgroup> hidden: array<f32, ROWS * 32u>;         // (M, outputs of the workgroup)
 
 // A piece of two weight rows times the input from vector k4 on, onto the running sums of their outputs.
 fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: Piece, b: Piece) -> vec2<f32> {
-  let row = m * params.inputVectors;
+  let row = m * params.inputStride + params.firstInput;
   // The padding behind K holds zero weights, so any input of the row may stand there.
   let x = input[row + min(k4, params.inputVectors - 1u)];
   let y = input[row + min(k4 + 1u, params.inputVectors - 1u)];
@@ -59,13 +69,32 @@ fn product(sum: f32, n: u32) -> f32 {
   return sum;
 }
 
-fn store(m: u32, n: u32, sum: f32) {
+// What a row's sums are times: 1 / root mean square of the row where the input is of a norm.
+fn input_scale(m: u32) -> f32 {
+  if (params.squareGroup == 0u) {
+    return 1.0;
+  }
+  var sum = 0.0;
+  for (var part = 0u; part < 8u; part += 1u) {
+    sum = sum + squares[m * 8u + part];
+  }
+  return inverse_rms(sum, params.inputVectors * 4u, params.epsilon);
+}
+
+// Output `place` of a workgroup, which is product n of row m: of the pass and of the workgroup.
+fn store(firstRow: u32, m: u32, place: u32, n: u32, sum: f32) {
+  var total = 0.0;
   if (n < params.outputSize) {
-    let place = params.firstOutput + n;
-    var total = product(sum, place);
-    let index = m * params.outputStride + place;
+    total = product(sum, params.firstOutput + n);
+    let index = (firstRow + m) * params.outputStride + params.firstOutput + n;
     if (params.addOutput == 1u) { total = output[index] + total; }
     output[index] = total;
+    if (params.streamSize != 0u) {
+      output[index + params.streamSize] = total * nextNorm[params.firstOutput + n];
+    }
+  }
+  if (params.streamSize != 0u) {
+    hidden[m * 32u + place] = total;
   }
 }
 
@@ -132,6 +161,16 @@ fn main(
     indexA += stride;
     indexB += stride;
   }
+  if (params.squareGroup != 0u) {
+    let m = firstRow + min(lane / 8u, min(ROWS, rowCount) - 1u);
+    let row = m * params.inputStride + params.firstInput + params.inputVectors + 1u;
+    let vectors = square_vectors(params.inputVectors * 4u, params.squareGroup);
+    var sum = 0.0;
+    for (var i = lane % 8u; i < vectors; i += 8u) {
+      sum = add_squares(sum, input[row + i]);
+    }
+    squares[lane] = sum;
+  }
   partial[lane] = sum0;
   if (ROWS > 1u) { partial[64u + lane] = sum1; }
   if (ROWS > 2u) { partial[128u + lane] = sum2; }
@@ -142,20 +181,36 @@ fn main(
   if (ROWS > 7u) { partial[448u + lane] = sum7; }
   workgroupBarrier();
   for (var o = lane; o < rowsPerGroup * min(ROWS, rowCount); o += 64u) {
-    let m = firstRow + o / rowsPerGroup;
+    let m = o / rowsPerGroup;
     let r = o % rowsPerGroup;
     let n = first + r;
     var total = vec2(0.0);
     for (var s = 0u; s < params.segments; s += 1u) {
-      total = total + partial[(m - firstRow) * 64u + r * params.segments + s];
+      total = total + partial[m * 64u + r * params.segments + s];
     }
+    total = total * input_scale(m);
     if (!isGated) {
-      store(m, n, total.x);
-      store(m, n + distance, total.y);
+      store(firstRow, m, r, n, total.x);
+      store(firstRow, m, r + distance, n + distance, total.y);
     } else if (n < half) {
       let place = params.firstOutput + n;
       let up = product(total.y, params.outputStride + place);
-      output[m * params.outputStride + place] = activate(params.activation, product(total.x, place)) * up;
+      output[(firstRow + m) * params.outputStride + place] = activate(params.activation, product(total.x, place)) * up;
+    }
+  }
+  if (params.streamSize != 0u) {
+    workgroupBarrier();
+    if (lane < min(ROWS, rowCount)) {
+      var sum = 0.0;
+      for (var i = 0u; i < 2u * rowsPerGroup; i += 1u) {
+        sum = add_square(sum, hidden[lane * 32u + i]);
+      }
+      let index = (params.firstOutput + first) / (2u * rowsPerGroup);
+      let squaresOf = (firstRow + lane) * params.outputStride + first_square(params.streamSize);
+      output[squaresOf + index] = sum;
+      if ((index + 1u) * 2u * rowsPerGroup >= params.streamSize) {
+        for (var i = index + 1u; i % 4u != 0u; i += 1u) { output[squaresOf + i] = 0.0; }
+      }
     }
   }
 }

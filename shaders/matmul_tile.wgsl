@@ -1,6 +1,7 @@
 // matmul_tile.wgsl: y = x · Wᵀ (+ bias) (+ y), or activation(gate) · up of two such products, for many rows (prefill): a
-//   tile of 32 rows × 32 rows of the weight per workgroup.
-// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (T, K) f32
+//   tile of 32 rows × 32 rows of the weight per workgroup. x may be a normalised row of the residual stream.
+// In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (T, K) f32;
+//      nextNorm: not read, bound as in matmul_rows.wgsl
 // Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
 // Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
 //   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
@@ -19,6 +20,11 @@ struct Params {
   outputRows: u32,    // not read: only matmul_rows.wgsl makes logits
   outputStride: u32,  // from one row of the output to the next
   firstOutput: u32,   // where in a row of the output this weight's products begin
+  inputStride: u32,   // vectors from one row of the input to the next
+  firstInput: u32,    // vector of an input row where its K values begin
+  squareGroup: u32,   // 0: the input is not of a norm
+  epsilon: f32,       // not read, as streamSize: norm_input.wgsl prepares what tiles read
+  streamSize: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,7 +33,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> output: array<f32>;
+@group(0) @binding(6) var<storage, read> nextNorm: array<f32>;
+@group(0) @binding(7) var<storage, read_write> output: array<f32>;
 
 const TILE = 32u;
 const STEP_PIECES = 4u;  // pieces per output and step: 32 k
@@ -79,7 +86,7 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
     let k4 = piece_vector(step * word_pieces() + vector / 2u, segment, params.segments) + vector % 2u;
     var x = vec4(0.0);
     if (firstRow + t < rows.rowCount) {
-      x = input[(firstRow + t) * params.inputVectors + min(k4, params.inputVectors - 1u)];
+      x = input[(firstRow + t) * params.inputStride + params.firstInput + min(k4, params.inputVectors - 1u)];
     }
     inputTile[(vector * 4u + 0u) * TILE + t] = x.x;
     inputTile[(vector * 4u + 1u) * TILE + t] = x.y;
@@ -119,14 +126,18 @@ fn store4(t: u32, n: u32, sums: vec4<f32>) {
   if (t >= rows.rowCount) {
     return;
   }
+  var total = sums;
+  if (params.squareGroup != 0u) {
+    total = sums * input[t * params.inputStride + params.firstInput + params.inputVectors].x;
+  }
   if (params.activation != ACTIVATION_NONE) {
     for (var i = 0u; i < 2u; i += 1u) {
-      store_gated(t, n + i, sums[i], sums[i + 2u]);
+      store_gated(t, n + i, total[i], total[i + 2u]);
     }
     return;
   }
   for (var i = 0u; i < 4u; i += 1u) {
-    store(t, n + i, sums[i]);
+    store(t, n + i, total[i]);
   }
 }
 

@@ -1,16 +1,13 @@
-// rms_norm.wgsl: y = x / sqrt(mean(x²) + epsilon) · weight (+ y) (Zhang & Sennrich 2019).
-// In:  rows Rows; input (T, D) f32; weight (D,) f32
-// Out: output (T, D) f32
-// Dispatch: (1, T) workgroups of 64, a workgroup per row. Overrides: OUTPUT_ROWS (1: only the rows that get logits,
-//   packed to the front of the output), ADD_OUTPUT (1: residual, adds to what is there). Needs: nothing optional.
+// rms_norm.wgsl: y = x / sqrt(mean(x²) + epsilon) · weight (Zhang & Sennrich 2019) of the rows that get logits.
+// In:  rows Rows; input (T, rowVectors) of vec4 f32, D floats of each row; weight (D,) f32
+// Out: output (output rows, D) f32
+// Dispatch: (1, output rows) workgroups of 64, a workgroup per row. Overrides: none. Needs: nothing optional.
 // Numerics: each lane sums every 64th vector in ascending order, lanes fold as a tree of width 64.
 // Twin: test/reference/rms_norm.ts
-override OUTPUT_ROWS: u32;
-override ADD_OUTPUT: u32;
-
 struct Params {
   hiddenSize: u32,
   epsilon: f32,
+  rowVectors: u32,  // from one row of the input to the next
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,15 +18,14 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let first = select(0u, rows.firstOutputRow, OUTPUT_ROWS == 1u);
-  let t = first + group.y;
+  let t = rows.firstOutputRow + group.y;
   if (t >= rows.rowCount) {
     return;
   }
   let vectors = params.hiddenSize / 4u;
   var sum = 0.0;
   for (var i = lane; i < vectors; i += 64u) {
-    let x = input[t * vectors + i];
+    let x = input[t * params.rowVectors + i];
     sum = sum + x.x * x.x;
     sum = sum + x.y * x.y;
     sum = sum + x.z * x.z;
@@ -37,10 +33,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let scale = inverseSqrt(reduce_sum(lane, sum) / f32(params.hiddenSize) + params.epsilon);
   for (var i = lane; i < vectors; i += 64u) {
-    var y = input[t * vectors + i] * scale * weight[i];
-    if (ADD_OUTPUT == 1u) {
-      y = y + output[group.y * vectors + i];
-    }
-    output[group.y * vectors + i] = y;
+    output[group.y * vectors + i] = input[t * params.rowVectors + i] * scale * weight[i];
   }
 }

@@ -26,18 +26,22 @@ export const embed: Kernel = {
     { name: 'scale', type: 'f32' },
     { name: 'firstToken', type: 'u32' },
     { name: 'tokenCount', type: 'u32' },
+    { name: 'rowVectors', type: 'u32' },
   ],
 };
 
-/** output (T, D) = scale · embedding (V, D)[row.token], for the tokens from `firstToken` on that `weight` has rows of */
+/**
+ * output (T, D) = scale · embedding (V, D)[row.token], for the tokens from `firstToken` on that `weight` has rows of.
+ * `rowSize`: floats from one row of the output to the next.
+ */
 export async function embedStep(
   gpu: Gpu,
   { rows, weight, output }: { rows: GPUBuffer; weight: PackedMatrix; output: GPUBuffer },
-  { scale, firstToken, vocabSize }: { scale: number; firstToken: number; vocabSize: number },
+  { scale, firstToken, vocabSize, rowSize }: { scale: number; firstToken: number; vocabSize: number; rowSize: number },
 ): Promise<Step> {
   const pipeline = await createPipeline(gpu, embed, { FORMAT: formatCodes[weight.format] });
   const { inputSize, outputSize, segments, segmentWords } = weight;
-  const fields = [inputSize, vocabSize, segments, segmentWords, { f32: scale }, firstToken, outputSize];
+  const fields = [inputSize, vocabSize, segments, segmentWords, { f32: scale }, firstToken, outputSize, rowSize / 4];
   const params = createParams(gpu, 'embed params', fields);
   const groups = Math.ceil((segments * segmentWords) / workgroupSize);
   return {

@@ -1,16 +1,18 @@
 import activateCode from '../../shaders/lib/activate.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import streamCode from '../../shaders/lib/stream.wgsl?raw';
 import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import matmulRowsCode from '../../shaders/matmul_rows.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, foldedGrid, type Kernel, type Step } from '../gpu/kernel.ts';
 import { formatCodes, type PackedMatrix, rowsPerGroup } from './packed.ts';
+import { type StreamNorm, streamRowSize } from './stream.ts';
 
 export const matmulRows: Kernel = {
   name: 'matmul_rows',
-  code: rowsCode + packedCode + unpackCode + activateCode + matmulRowsCode,
+  code: rowsCode + packedCode + unpackCode + activateCode + streamCode + matmulRowsCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -18,6 +20,7 @@ export const matmulRows: Kernel = {
     { name: 'scales', kind: 'read' },
     { name: 'bias', kind: 'read' },
     { name: 'input', kind: 'read' },
+    { name: 'nextNorm', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
   overrides: ['FORMAT', 'ROWS'],
@@ -32,6 +35,11 @@ export const matmulRows: Kernel = {
     { name: 'outputRows', type: 'u32' },
     { name: 'outputStride', type: 'u32' },
     { name: 'firstOutput', type: 'u32' },
+    { name: 'inputStride', type: 'u32' },
+    { name: 'firstInput', type: 'u32' },
+    { name: 'squareGroup', type: 'u32' },
+    { name: 'epsilon', type: 'f32' },
+    { name: 'streamSize', type: 'u32' },
   ],
 };
 
@@ -43,7 +51,14 @@ export const maxRows = 8;
  */
 export const rowVariants = [1, 2, 4, 8] as const;
 
-export type MatmulBuffers = { rows: GPUBuffer; bias: GPUBuffer; input: GPUBuffer; output: GPUBuffer };
+/** `nextNorm` (N,): read where the output is prepared for a norm; else any buffer stands for it, as for `bias`. */
+export type MatmulBuffers = {
+  rows: GPUBuffer;
+  bias: GPUBuffer;
+  input: GPUBuffer;
+  nextNorm: GPUBuffer;
+  output: GPUBuffer;
+};
 export type MatmulOptions = {
   hasBias: boolean;
   addOutput: boolean;
@@ -51,6 +66,13 @@ export type MatmulOptions = {
   outputRowsOnly?: boolean;
   /** The weight is a part of the matrix: what it makes begins at `first` in rows of `stride`. The bias is the matrix's. */
   part?: { first: number; stride: number };
+  /** The input is rows of the residual stream: `norm` of their hidden states, or these as they are. Else (M, K). */
+  stream?: { norm: StreamNorm | null };
+  /**
+   * The output is rows of the residual stream: with `nextNorm` few rows leave there what the norm of these weights needs,
+   * in sums of squares of `squareGroupOf` the matrix. Tiles leave that to norm_input.
+   */
+  toStream?: { hiddenSize: number; nextNorm: boolean };
   /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
   activation?: Activation | null;
 };
@@ -62,12 +84,23 @@ const activations = { none: 0, silu: 1, gelu_tanh: 2 } as const;
 export function matmulParams(
   gpu: Gpu,
   { outputSize, inputSize, segments, segmentWords }: PackedMatrix,
-  { hasBias, addOutput, activation, outputRowsOnly = false, part }: MatmulOptions,
+  { hasBias, addOutput, activation, outputRowsOnly = false, part, stream, toStream }: MatmulOptions,
 ): GPUBuffer {
   const flags = [Number(hasBias), Number(addOutput), activations[activation ?? 'none'], Number(outputRowsOnly)];
-  const place = [part?.stride ?? (activation ? outputSize / 2 : outputSize), part?.first ?? 0];
-  return createParams(gpu, 'matmul params', [outputSize, inputSize / 4, segments, segmentWords, ...flags, ...place]);
+  const ownStride = part?.stride ?? (activation ? outputSize / 2 : outputSize);
+  const place = [toStream ? streamRowSize(toStream.hiddenSize) : ownStride, part?.first ?? 0];
+  const norm = stream?.norm ?? null;
+  const source = [(stream ? streamRowSize(inputSize) : inputSize) / 4, norm === null ? 0 : inputSize / 4];
+  return createParams(gpu, 'matmul params', [
+    ...[outputSize, inputSize / 4, segments, segmentWords],
+    ...[...flags, ...place, ...source],
+    ...[norm?.squareGroup ?? 0, { f32: norm?.epsilon ?? 0 }],
+    toStream?.nextNorm ? toStream.hiddenSize : 0,
+  ]);
 }
+
+/** Hidden values to each sum of squares that a matmul with this weight leaves behind: those of a workgroup. */
+export const squareGroupOf = ({ segments }: PackedMatrix): number => 2 * rowsPerGroup(segments);
 
 /**
  * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output).

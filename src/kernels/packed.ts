@@ -37,8 +37,9 @@ export function partRows(
   partBytes: number,
 ): number[] {
   const groupBytes = packedBytes({ outputSize: 1, inputSize }, format).words;
-  const groupRows = rowsPerGroup(segmentsOf(inputSize, format).segments);
-  const most = Math.max(1, Math.floor(partBytes / groupBytes)) * groupRows;
+  // Whole workgroups of matmul_rows, which takes two groups each.
+  const groupRows = 2 * rowsPerGroup(segmentsOf(inputSize, format).segments);
+  const most = Math.max(1, Math.floor(partBytes / (2 * groupBytes))) * groupRows;
   const counts: number[] = [];
   for (let left = outputSize; left > 0; left -= most) counts.push(Math.min(left, most));
   return counts;

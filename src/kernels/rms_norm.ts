@@ -15,29 +15,25 @@ export const rmsNorm: Kernel = {
     { name: 'weight', kind: 'read' },
     { name: 'output', kind: 'write' },
   ],
-  overrides: ['OUTPUT_ROWS', 'ADD_OUTPUT'],
+  overrides: [],
   params: [
     { name: 'hiddenSize', type: 'u32' },
     { name: 'epsilon', type: 'f32' },
+    { name: 'rowVectors', type: 'u32' },
   ],
 };
 
-/** output (+)= norm(input (T, D)) · weight (D,); with `outputRowsOnly` just the rows that get logits, from row 0 on. */
+/**
+ * output (output rows, D) = norm(input (T, D)) · weight (D,), of the rows that get logits. `rowSize`: floats from one row
+ * of the input to the next.
+ */
 export async function rmsNormStep(
   gpu: Gpu,
   buffers: { rows: GPUBuffer; input: GPUBuffer; weight: GPUBuffer; output: GPUBuffer },
-  {
-    hiddenSize,
-    epsilon,
-    outputRowsOnly = false,
-    addOutput = false,
-  }: { hiddenSize: number; epsilon: number; outputRowsOnly?: boolean; addOutput?: boolean },
+  { hiddenSize, epsilon, rowSize }: { hiddenSize: number; epsilon: number; rowSize: number },
 ): Promise<Step> {
-  const pipeline = await createPipeline(gpu, rmsNorm, {
-    OUTPUT_ROWS: Number(outputRowsOnly),
-    ADD_OUTPUT: Number(addOutput),
-  });
-  const params = createParams(gpu, 'rms_norm params', [hiddenSize, { f32: epsilon }]);
+  const pipeline = await createPipeline(gpu, rmsNorm, {});
+  const params = createParams(gpu, 'rms_norm params', [hiddenSize, { f32: epsilon }, rowSize / 4]);
   return {
     label: 'rms_norm',
     bindGroup: createBindGroup(gpu, rmsNorm, { params, ...buffers }),

@@ -4,11 +4,13 @@ import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
 import { attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
-import { type Activation, matmulRowsStep, maxRows } from '../kernels/matmul_rows.ts';
+import { type MatmulOptions, matmulRowsStep, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
+import { normInputStep } from '../kernels/norm_input.ts';
 import { rmsNormStep } from '../kernels/rms_norm.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
 import { rowsSize } from '../kernels/rows.ts';
+import { leastSquareGroup, type Stream, streamRowSize } from '../kernels/stream.ts';
 import type { ModelConfig } from './config.ts';
 import { createKvCache, type KvCache, spareRows } from './kv_cache.ts';
 import { type RopeConfig, rotationTable } from './rope.ts';
@@ -70,8 +72,9 @@ export async function createForward(
     createStorage(gpu, `${label} ${name}`, rowCount * width * 4);
 
   const rows = createStorage(gpu, `${label} rows`, rowsSize(rowCapacity));
-  const hidden = f32('hidden', rowCapacity, hiddenSize); // (T, D), the residual stream
-  const normed = f32('normed', rowCapacity, hiddenSize);
+  const rowSize = streamRowSize(hiddenSize);
+  const hidden = f32('hidden', rowCapacity, rowSize); // the residual stream
+  const stream: Stream = { buffer: hidden, hiddenSize };
   const projected = config.norms === 'before' ? null : f32('projected', rowCapacity, hiddenSize);
   const qkv = f32('qkv', rowCapacity, qkvWidth);
   const query = f32('query', rowCapacity, queryWidth);
@@ -87,38 +90,63 @@ export async function createForward(
   const turnsApart = ropes.sliding !== ropes.full && config.windows.some((window) => window !== null);
   const slidingRotation = turnsApart ? rotationOf('sliding rotation', ropes.sliding) : fullRotation;
 
-  type Both = { few: Step; tile: Step };
+  /** A step of a pass over few rows, of one in tiles, or of both. */
+  type Both = { few: Step | null; tile: Step | null };
   const both = async (step: Promise<Step>): Promise<Both> => ({ few: await step, tile: await step });
-  const norm = (weight: GPUBuffer, input: GPUBuffer, output: GPUBuffer, addOutput = false) =>
-    both(rmsNormStep(gpu, { rows, input, weight, output }, { hiddenSize, epsilon: rmsNormEps, addOutput }));
-  type Epilogue = { addOutput?: boolean; activation?: Activation };
   const matmul = (
     linear: Linear,
     input: GPUBuffer,
     output: GPUBuffer,
-    { addOutput = false, activation }: Epilogue = {},
+    { nextNorm, ...options }: Partial<MatmulOptions> & { nextNorm?: GPUBuffer | null } = {},
   ): Promise<Both>[] => {
-    const buffers = { rows, bias: linear.bias ?? noBias, input, output };
+    const buffers = { rows, bias: linear.bias ?? noBias, input, nextNorm: nextNorm ?? noBias, output };
     const rowCount = linear.weight.reduce((sum, { matrix }) => sum + matrix.outputSize, 0);
-    const stride = activation === undefined ? rowCount : rowCount / 2;
+    const stride = options.activation ? rowCount / 2 : rowCount;
     return linear.weight.map(async ({ firstRow: first, matrix }) => {
-      const part = { first, stride };
-      const options = { hasBias: linear.bias !== null, addOutput, activation: activation ?? null, part };
-      const few = matmulRowsStep(gpu, matrix, buffers, { ...options, paddedRows });
+      const all = { addOutput: false, ...options, hasBias: linear.bias !== null, part: { first, stride } };
+      const few = matmulRowsStep(gpu, matrix, buffers, { ...all, paddedRows });
       // On a device where the tile rounds differently, prompts too go 8 rows at a time.
-      const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, options);
+      const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, all);
       return { few: await few, tile: await tile };
     });
   };
 
-  /** Input of a block: the residual stream, normalised first where the model does. */
-  const enter = (weight: GPUBuffer | null): { input: GPUBuffer; steps: Promise<Both>[] } =>
-    weight === null ? { input: hidden, steps: [] } : { input: normed, steps: [norm(weight, hidden, normed)] };
+  const epsilon = rmsNormEps;
+  /** The norm of a block's input, of which the block's first matmul does the rest. */
+  type InputNorm = { weight: GPUBuffer; squareGroup: number };
+  /** What the matmul behind this norm reads, where nobody left it behind. */
+  const prepare = (next: InputNorm): Promise<Step> =>
+    normInputStep(gpu, { rows, stream }, { next, added: null, epsilon });
   /** A block's last matmul, added to the residual stream, normalised first where the model does. */
-  const leave = (linear: Linear, input: GPUBuffer, weight: GPUBuffer | null): Promise<Both>[] =>
-    weight === null || projected === null
-      ? matmul(linear, input, hidden, { addOutput: true })
-      : [...matmul(linear, input, projected), norm(weight, projected, hidden, true)];
+  const leave = (
+    linear: Linear,
+    input: GPUBuffer,
+    outputNorm: GPUBuffer | null,
+    next: InputNorm | null,
+  ): Promise<Both>[] => {
+    if (outputNorm !== null && projected !== null) {
+      const added = { output: projected, weight: outputNorm };
+      return [
+        ...matmul(linear, input, projected),
+        both(normInputStep(gpu, { rows, stream }, { next, added, epsilon })),
+      ];
+    }
+    const toStream = { hiddenSize, nextNorm: next !== null };
+    const steps = matmul(linear, input, hidden, { addOutput: true, toStream, nextNorm: next?.weight ?? null });
+    // Few rows leave behind what the next norm needs; tiles do not.
+    if (next === null || paddedRows) return steps;
+    return [...steps, prepare(next).then((tile) => ({ few: null, tile }))];
+  };
+  /** `last`: the matmul whose sums of squares it gets. */
+  const inputNorm = (weight: GPUBuffer | null, last: Linear | undefined): InputNorm | null => {
+    if (weight === null) return null;
+    const matrix = last?.weight[0]?.matrix;
+    return { weight, squareGroup: matrix === undefined ? leastSquareGroup : squareGroupOf(matrix) };
+  };
+  const attentionNorms = weights.layers.map((layer, index) =>
+    inputNorm(layer.attentionInputNorm, weights.layers[index - 1]?.down),
+  );
+  const normOf = (norm: InputNorm | null) => norm && { squareGroup: norm.squareGroup, epsilon };
 
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
     const keys = kvCache.keys[index] as GPUBuffer;
@@ -130,31 +158,35 @@ export async function createForward(
     const ropeOptions = { rotaryDim, qkNorm: config.qkNorm, epsilon: rmsNormEps };
     const ropeBuffers = { rows, qkv, rotation, blockTable, headNorm: layer.headNorm ?? noBias, query, keys, values };
     const attentionBuffers = { rows, query, keys, values, blockTable, partials };
-    const attentionInput = enter(layer.attentionInputNorm);
-    const ffnInput = enter(layer.ffnInputNorm);
+    const attentionNorm = attentionNorms[index] ?? null;
+    const ffnNorm = inputNorm(layer.ffnInputNorm, layer.attentionOutput);
+    const { activation } = config;
     return [
-      ...attentionInput.steps,
-      ...matmul(layer.qkv, attentionInput.input, qkv),
+      ...matmul(layer.qkv, hidden, qkv, { stream: { norm: normOf(attentionNorm) } }),
       both(ropeKvStep(gpu, ropeBuffers, shape, ropeOptions)),
       both(attentionStep(gpu, attentionBuffers, shape, { scale: config.attentionScale, window })),
       both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
-      ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm),
-      ...ffnInput.steps,
-      ...matmul(layer.gateUp, ffnInput.input, ffn, { activation: config.activation }),
-      ...leave(layer.down, ffn, layer.ffnOutputNorm),
+      ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm, ffnNorm),
+      ...matmul(layer.gateUp, hidden, ffn, { activation, stream: { norm: normOf(ffnNorm) } }),
+      ...leave(layer.down, ffn, layer.ffnOutputNorm, attentionNorms[index + 1] ?? null),
     ];
   });
+  const embedOptions = { scale: config.embeddingScale, vocabSize, rowSize };
   const embedding = weights.embedding.map(({ firstRow: firstToken, matrix: weight }) =>
-    both(embedStep(gpu, { rows, weight, output: hidden }, { scale: config.embeddingScale, firstToken, vocabSize })),
+    both(embedStep(gpu, { rows, weight, output: hidden }, { ...embedOptions, firstToken })),
   );
-  const body = await Promise.all([...embedding, ...layerSteps.flat()]);
+  const firstNorm = attentionNorms[0] ? [both(prepare(attentionNorms[0]))] : [];
+  const groups = [[...embedding, ...firstNorm], ...layerSteps].map((steps) => Promise.all(steps));
+  const [start, ...layers] = await Promise.all(groups);
+  const stepsOf = (kind: 'few' | 'tile', steps: readonly Both[] = []) => steps.flatMap((step) => step[kind] ?? []);
+  const body = [...(start ?? []), ...layers.flat()];
 
   const finalNorm = rmsNormStep(
     gpu,
     { rows, input: hidden, weight: weights.finalNorm, output: outputHidden },
-    { hiddenSize, epsilon: rmsNormEps, outputRowsOnly: true },
+    { hiddenSize, epsilon, rowSize },
   );
-  const headBuffers = { rows, bias: noBias, input: outputHidden, output: logits };
+  const headBuffers = { rows, bias: noBias, input: outputHidden, nextNorm: noBias, output: logits };
   const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
   const logitSteps = weights.head.map(({ firstRow: first, matrix }) =>
     matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, part: { first, stride: vocabSize } }),
@@ -168,8 +200,8 @@ export async function createForward(
     groupRows: groupRowsOf(config),
     kvCache,
     rowCapacity,
-    dispatchesPerLayer: layerSteps[0]?.length ?? 0,
-    body: { few: body.map(({ few }) => few), tile: body.map(({ tile }) => tile) },
+    dispatchesPerLayer: stepsOf('few', layers[0]).length,
+    body: { few: stepsOf('few', body), tile: stepsOf('tile', body) },
     head,
   };
 }

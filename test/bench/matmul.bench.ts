@@ -118,6 +118,7 @@ export async function benchMatmul(
     bias: createStorage(gpu, 'bench bias', 16),
     input: createStorageFrom(gpu, 'bench input', input),
     output: createStorage(gpu, 'bench output', maxRows * outputSize * 4),
+    nextNorm: createStorage(gpu, 'bench norm', 16),
   };
   const rowCounts = Array.from({ length: maxRows }, (_, i) => i + 1);
   const rowBuffers = rowCounts.map((rows) =>

@@ -16,7 +16,8 @@ it.each([
   async (format, hiddenSize, scale) => {
     const weight = quantise(rounded(createRandom(hiddenSize).normals(259 * hiddenSize)), hiddenSize, format);
     const tokens = [258, 0, 7, 0xffffffff];
-    const output = empty(tokens.length * hiddenSize);
+    const rowSize = hiddenSize + 4;
+    const output = empty(tokens.length * rowSize);
     const rows = rowsOf([0, 1, 2, 3], { tokens });
     // In two parts, as where one binding cannot hold all of it.
     for (const [firstToken, end] of [
@@ -24,11 +25,11 @@ it.each([
       [8, 259],
     ] as const) {
       const part = await packed(weight.subarray(firstToken * hiddenSize, end * hiddenSize), hiddenSize, format);
-      const options = { scale, firstToken, vocabSize: 259 };
+      const options = { scale, firstToken, vocabSize: 259, rowSize };
       run({ rows: 4, blocks: 1 }, await embedStep(device(), { rows, weight: part, output }, options));
     }
-    expect(Array.from(await readFloats(output))).toEqual(
-      Array.from(embed([258, 0, 7, 258], weight, hiddenSize, scale)),
-    );
+    const twin = embed([258, 0, 7, 258], weight, hiddenSize, scale);
+    const expected = tokens.flatMap((_, t) => [...twin.subarray(t * hiddenSize, (t + 1) * hiddenSize), 0, 0, 0, 0]);
+    expect(Array.from(await readFloats(output))).toEqual(expected);
   },
 );

@@ -63,6 +63,11 @@ describe.each(familyNames)('%s', (name) => {
       }
       expect(start).toBe(sequenceLength);
     }
+
+    it('a layer is seven dispatches, and two more where norms are behind its blocks', () => {
+      expect(forward.dispatchesPerLayer).toBe(family.config.norms === 'before' ? 7 : 9);
+    });
+
     const lastLogits = async () => (await readLogits(forward, family.config.vocabSize, 1))[0] as Float32Array;
 
     it('has the logits of its twin and of Hugging Face', async () => {

@@ -1,13 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kernel.ts';
-import { type MatmulOptions, matmulParams, matmulRows, matmulRowsStep } from '../../src/kernels/matmul_rows.ts';
+import {
+  type MatmulOptions,
+  matmulParams,
+  matmulRows,
+  matmulRowsStep,
+  squareGroupOf,
+} from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
+import { normInputStep } from '../../src/kernels/norm_input.ts';
 import { formatCodes, rowsPerGroup, type WeightFormat } from '../../src/kernels/packed.ts';
+import { streamRowSize } from '../../src/kernels/stream.ts';
 import { findRowMismatches } from '../../src/model/self_test.ts';
 import { glu } from '../reference/glu.ts';
 import { matmul } from '../reference/matmul.ts';
+import { normInput } from '../reference/norm_input.ts';
 import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
+import { rmsNorm } from '../reference/rms_norm.ts';
 import {
   device,
   empty,
@@ -59,6 +69,7 @@ describe.each([
       rows: rowsOf(new Array(count).fill(0)),
       bias: floats(bias),
       input: floats(input),
+      nextNorm: empty(4),
       output: floats(residual),
     });
     const tiled = buffers(rowCount);
@@ -77,6 +88,89 @@ describe.each([
   });
 });
 
+/** Rows of a residual stream, (T, rowSize): their hidden states, and NaN wherever something is yet to be made. */
+const streamRows = (hidden: Float64Array, hiddenSize: number) => {
+  const rest = new Array(streamRowSize(hiddenSize) - hiddenSize).fill(Number.NaN);
+  const count = hidden.length / hiddenSize;
+  return Array.from({ length: count }, (_, t) => [...hidden.subarray(t * hiddenSize, (t + 1) * hiddenSize), ...rest]);
+};
+
+describe.each([
+  ['f16', 36, 20],
+  ['q8', 640, 72],
+  ['q4', 576, 36], // six products to a workgroup
+  ['q4', 2048, 68],
+] as [WeightFormat, number, number][])(
+  'matmul %s K=%i N=%i on the residual stream',
+  (format, inputSize, outputSize) => {
+    it('reads a norm that few rows or norm_input left there, and leaves the next one: the same bits', async () => {
+      const epsilon = 1e-5;
+      const random = createRandom(outputSize);
+      const weight = quantise(rounded(random.normals(outputSize * inputSize, 0.1)), inputSize, format);
+      const [bias, nextNorm] = [rounded(random.normals(outputSize)), rounded(random.normals(outputSize))];
+      const hidden = rounded(random.normals(rowCount * inputSize));
+      const inputNorm = rounded(random.normals(inputSize));
+      const residual = rounded(random.normals(rowCount * outputSize));
+      const shape = { rows: rowCount, inputSize, outputSize };
+      const normed = rmsNorm(hidden, inputNorm, Math.fround(epsilon));
+      const twin = matmul(normed, weight, shape, bias, residual);
+      const matrix = await packed(weight, inputSize, format);
+      const squareGroup = squareGroupOf(matrix);
+      const norm = { squareGroup, epsilon };
+      const options = {
+        hasBias: true,
+        addOutput: true,
+        stream: { norm },
+        toStream: { hiddenSize: outputSize, nextNorm: true },
+      };
+      const prepare = (rows: GPUBuffer, values: Float64Array, buffer: GPUBuffer) =>
+        normInputStep(
+          device(),
+          { rows, stream: { buffer, hiddenSize: values.length } },
+          { next: { weight: floats(values), squareGroup }, added: null, epsilon },
+        );
+      const input = floats(streamRows(hidden, inputSize).flat());
+      const all = rowsOf(new Array(rowCount).fill(0));
+      run({ rows: rowCount, blocks: 1 }, await prepare(all, inputNorm, input));
+      const buffers = (rows: GPUBuffer) => {
+        const output = floats(streamRows(residual, outputSize).flat());
+        return { rows, bias: floats(bias), input, nextNorm: floats(nextNorm), output };
+      };
+      const tiled = buffers(all);
+      run(
+        { rows: rowCount, blocks: 1 },
+        await matmulTileStep(device(), matrix, tiled, options),
+        await prepare(all, nextNorm, tiled.output),
+      );
+      const tileOutput = await readFloats(tiled.output);
+      const rowSize = streamRowSize(outputSize);
+      const made = Float64Array.from({ length: rowCount * outputSize }, (_, i) => {
+        return tileOutput[Math.floor(i / outputSize) * rowSize + (i % outputSize)] as number;
+      });
+      expectClose(made, twin, 1e-5);
+      const expected = normInput(made, nextNorm, squareGroup, Math.fround(epsilon));
+      for (const m of [1, 2, 3, 8]) {
+        for (const leavesNorm of [true, false]) {
+          const few = buffers(rowsOf(new Array(m).fill(0)));
+          const step = { ...options, toStream: { ...options.toStream, nextNorm: leavesNorm }, paddedRows: false };
+          run({ rows: m, blocks: 1 }, await matmulRowsStep(device(), matrix, few, step));
+          const output = await readFloats(few.output);
+          for (let t = 0; t < m; t++) {
+            const got = output.subarray(t * rowSize, (t + 1) * rowSize);
+            const row = tileOutput.slice(t * rowSize, (t + 1) * rowSize);
+            if (!leavesNorm) row.fill(Number.NaN, outputSize);
+            row.fill(Number.NaN, 2 * outputSize, 2 * outputSize + 4); // read from the sums of squares
+            expect(got).toEqual(row);
+            if (leavesNorm) expectClose(got.subarray(outputSize, 2 * outputSize), expected[t]!.scaled);
+          }
+          const rest = output.subarray(m * rowSize).filter((x) => !Number.isNaN(x));
+          expect(rest).toEqual(Float32Array.from(residual.subarray(m * outputSize)));
+        }
+      }
+    });
+  },
+);
+
 it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
   const matrices = (['f16', 'q4'] as const).map((format) => ({ inputSize: 256, format }));
   expect(await findRowMismatches(device(), matrices)).toEqual([]);
@@ -91,6 +185,14 @@ it('the load-time self-test finds no difference here, and catches a planted chan
     'M=4 f16 K=256 gated',
     'M=4 q4 K=256',
     'M=4 q4 K=256 gated',
+  ]);
+  const backwards = (label: string, code: string) =>
+    label.includes('ROWS=2')
+      ? code.replace('hidden[lane * 32u + i]', 'hidden[lane * 32u + 2u * rowsPerGroup - 1u - i]')
+      : code;
+  expect(await withShaders(backwards, () => findRowMismatches(device(), matrices))).toEqual([
+    'M=2 f16 K=256',
+    'M=2 q4 K=256',
   ]);
 });
 
@@ -117,7 +219,7 @@ describe.each([
           .replace(/= input\[(.*?)\];/g, '= traced_input($1);')
           .replace('var indexA =', 'workgroupIndex = group; laneIndex = lane; var indexA =')}
         // (groups, 64 lanes, 1 + loads): how many loads of the input, then which words of the weight.
-        @group(0) @binding(7) var<storage, read_write> trace: array<u32>;
+        @group(0) @binding(8) var<storage, read_write> trace: array<u32>;
         var<private> workgroupIndex: u32;
         var<private> laneIndex: u32;
         var<private> weightLoads: u32;
@@ -142,6 +244,7 @@ describe.each([
         scales: weight.scales,
         bias: empty(outputSize),
         input: empty(rowTotal * inputSize),
+        nextNorm: empty(4),
         output: empty(rowTotal * outputSize),
         trace,
       });

@@ -1,7 +1,7 @@
 /** Embedding and head in parts that one binding holds. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { packedBytes, partRows } from '../../../src/kernels/packed.ts';
+import { packedBytes, partRows, rowsPerGroup, segmentsOf } from '../../../src/kernels/packed.ts';
 
 const format = fc.constantFrom('f16', 'q8', 'q4');
 const inputSize = fc.integer({ min: 1, max: 1024 }).map((vectors) => vectors * 4);
@@ -19,8 +19,10 @@ test('parts hold all rows, each no more bytes than asked, and as few parts as th
         expect(counts.reduce((sum, count) => sum + count, 0)).toBe(outputSize);
         for (const count of counts) expect(bytesOf(count)).toBeLessThanOrEqual(partBytes);
         expect(counts.length).toBe(Math.ceil(bytesOf(outputSize) / bytesOf(counts[0] as number)));
-        // The next group of rows would not fit.
-        if (counts.length > 1) expect(bytesOf((counts[0] as number) + 1)).toBeGreaterThan(partBytes);
+        // The rows of the next workgroup, two groups, would not fit.
+        const groupRows = rowsPerGroup(segmentsOf(width, stored).segments);
+        expect((counts[0] as number) % (2 * groupRows) === 0 || counts.length === 1).toBe(true);
+        if (counts.length > 1) expect(bytesOf((counts[0] as number) + groupRows + 1)).toBeGreaterThan(partBytes);
       },
     ),
   );
@@ -29,5 +31,5 @@ test('parts hold all rows, each no more bytes than asked, and as few parts as th
 test('one part where there is no limit, or it holds all; never none', () => {
   expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', Infinity)).toEqual([262_144]);
   expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', 2 ** 27)).toHaveLength(2); // Gemma 3 270M on 128 MiB
-  expect(partRows({ outputSize: 3, inputSize: 4096 }, 'f16', 1)).toEqual([2, 1]); // rows that lie interleaved stay together
+  expect(partRows({ outputSize: 5, inputSize: 4096 }, 'f16', 1)).toEqual([4, 1]); // those of a workgroup stay together
 });
