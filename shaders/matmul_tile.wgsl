@@ -38,16 +38,19 @@ struct Params {
 
 const TILE = 32u;
 const STEP_PIECES = 4u;  // pieces per output and step: 32 k
-var<workgroup> weightTile: array<f32, 1024>;  // (32 k, 32 outputs)
-var<workgroup> inputTile: array<f32, 1024>;   // (32 k, 32 rows)
+// Vectors of four neighbouring k, which is what a word unpacks to and what an input is loaded as. A row of the inputs is one
+// longer than it need be: lanes that write neighbouring vectors of one row would meet in one bank.
+const INPUT_PITCH = TILE + 1u;
+var<workgroup> weightTile: array<vec4<f32>, 256>;  // (8 vectors, 32 columns)
+var<workgroup> inputTile: array<vec4<f32>, 264>;   // (8 vectors, 33), of 32 rows
 
-// Row of the weight that a column of the tile multiplies with. With an activation 2 gates and their 2 ups take turns.
+// Row of the weight that a column of the tile multiplies with. With an activation 16 gates lie before their 16 ups.
 fn weight_row(tileX: u32, column: u32) -> u32 {
   if (params.activation == ACTIVATION_NONE) {
     return tileX * TILE + column;
   }
-  let n = tileX * (TILE / 2u) + (column / 4u) * 2u + column % 2u;
-  return select(n, n + params.outputSize / 2u, column % 4u >= 2u);
+  let n = tileX * (TILE / 2u) + column % (TILE / 2u);
+  return select(n, n + params.outputSize / 2u, column >= TILE / 2u);
 }
 
 // Words [step, step + words) of a segment for the tile's columns, and the matching inputs of its rows.
@@ -65,16 +68,10 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
       scale = word_scales(index);
     }
     for (var j = 0u; j < word_pieces(); j += 1u) {
-      let piece = word * word_pieces() + j;
+      let vector = (word * word_pieces() + j) * 2u;
       let values = first_piece(packed, scale.x);
-      for (var half = 0u; half < 2u; half += 1u) {
-        let w = select(values.low, values.high, half == 1u);
-        let k = piece * 8u + half * 4u;
-        weightTile[(k + 0u) * TILE + column] = w.x;
-        weightTile[(k + 1u) * TILE + column] = w.y;
-        weightTile[(k + 2u) * TILE + column] = w.z;
-        weightTile[(k + 3u) * TILE + column] = w.w;
-      }
+      weightTile[vector * TILE + column] = values.low;
+      weightTile[(vector + 1u) * TILE + column] = values.high;
       packed = next_piece(packed);
       scale = scale.yzwx;
     }
@@ -88,11 +85,18 @@ fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, wor
     if (firstRow + t < rows.rowCount) {
       x = input[(firstRow + t) * params.inputStride + params.firstInput + min(k4, params.inputVectors - 1u)];
     }
-    inputTile[(vector * 4u + 0u) * TILE + t] = x.x;
-    inputTile[(vector * 4u + 1u) * TILE + t] = x.y;
-    inputTile[(vector * 4u + 2u) * TILE + t] = x.z;
-    inputTile[(vector * 4u + 3u) * TILE + t] = x.w;
+    inputTile[vector * INPUT_PITCH + t] = x;
   }
+}
+
+// Four k of a row's input times those of the lane's four columns, onto their sums, in ascending k.
+fn accumulate(sums: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
+  var acc = sums;
+  acc = acc + vec4(w0.x, w1.x, w2.x, w3.x) * x.x;
+  acc = acc + vec4(w0.y, w1.y, w2.y, w3.y) * x.y;
+  acc = acc + vec4(w0.z, w1.z, w2.z, w3.z) * x.z;
+  acc = acc + vec4(w0.w, w1.w, w2.w, w3.w) * x.w;
+  return acc;
 }
 
 fn product(sum: f32, n: u32) -> f32 {
@@ -121,8 +125,8 @@ fn store_gated(t: u32, n: u32, gate: f32, up: f32) {
   }
 }
 
-// The lane's four products of one row. Loops, here and where it is called: sixteen stores written out compile slowly.
-fn store4(t: u32, n: u32, sums: vec4<f32>) {
+// The lane's products of one row, eight columns apart. Loops, here and where it is called: stores written out compile slowly.
+fn store4(t: u32, tileX: u32, column: u32, sums: vec4<f32>) {
   if (t >= rows.rowCount) {
     return;
   }
@@ -132,12 +136,12 @@ fn store4(t: u32, n: u32, sums: vec4<f32>) {
   }
   if (params.activation != ACTIVATION_NONE) {
     for (var i = 0u; i < 2u; i += 1u) {
-      store_gated(t, n + i, total[i], total[i + 2u]);
+      store_gated(t, weight_row(tileX, column + i * 8u), total[i], total[i + 2u]);
     }
     return;
   }
   for (var i = 0u; i < 4u; i += 1u) {
-    store(t, n + i, total[i]);
+    store(t, weight_row(tileX, column + i * 8u), total[i]);
   }
 }
 
@@ -147,8 +151,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (firstRow >= rows.rowCount) {
     return;
   }
-  let columns = (lane % 8u) * 4u;
-  let tileRows = (lane / 8u) * 4u;
+  // Of the tile's columns and rows every eighth is the lane's, so that neighbouring lanes read neighbouring vectors.
+  let column = lane % 8u;
+  let tileRow = lane / 8u;
   // A vector per row, over four columns.
   var total0 = vec4(0.0);
   var total1 = vec4(0.0);
@@ -164,14 +169,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let words = min(stepWords, params.segmentWords - step);
       load_tiles(lane, firstRow, group.x, segment, step, words);
       workgroupBarrier();
-      for (var k = 0u; k < words * word_pieces() * 8u; k += 1u) {
-        let w = k * TILE + columns;
-        let x = k * TILE + tileRows;
-        let weights = vec4(weightTile[w], weightTile[w + 1u], weightTile[w + 2u], weightTile[w + 3u]);
-        sum0 = sum0 + weights * inputTile[x];
-        sum1 = sum1 + weights * inputTile[x + 1u];
-        sum2 = sum2 + weights * inputTile[x + 2u];
-        sum3 = sum3 + weights * inputTile[x + 3u];
+      for (var vector = 0u; vector < words * word_pieces() * 2u; vector += 1u) {
+        let w = vector * TILE + column;
+        let x = vector * INPUT_PITCH + tileRow;
+        let w0 = weightTile[w];
+        let w1 = weightTile[w + 8u];
+        let w2 = weightTile[w + 16u];
+        let w3 = weightTile[w + 24u];
+        sum0 = accumulate(sum0, inputTile[x], w0, w1, w2, w3);
+        sum1 = accumulate(sum1, inputTile[x + 8u], w0, w1, w2, w3);
+        sum2 = accumulate(sum2, inputTile[x + 16u], w0, w1, w2, w3);
+        sum3 = accumulate(sum3, inputTile[x + 24u], w0, w1, w2, w3);
       }
       workgroupBarrier();
     }
@@ -180,10 +188,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total2 = total2 + sum2;
     total3 = total3 + sum3;
   }
-  let n = weight_row(group.x, columns);
   for (var i = 0u; i < 4u; i += 1u) {
     let upper = select(total0, total1, i == 1u);
     let lower = select(total2, total3, i == 3u);
-    store4(firstRow + tileRows + i, n, select(upper, lower, i >= 2u));
+    store4(firstRow + tileRow + i * 8u, group.x, column, select(upper, lower, i >= 2u));
   }
 }
