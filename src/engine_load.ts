@@ -12,6 +12,7 @@ import type { ParsedEngineOptions } from './options.ts';
 import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
 import { measureCosts } from './speculative/costs.ts';
 import { createDraftLengthPolicy } from './speculative/draft_length.ts';
+import { createPace } from './speculative/pace.ts';
 import { dispatchesPerRound } from './speculative/round.ts';
 import { greedySampling } from './speculative/sampler.ts';
 import type { CostReport, EngineInfo, ModelInfo, TokenizerLike } from './types.ts';
@@ -96,13 +97,13 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   const { forwards, sequences, plan, ring, pageCount } = parts;
   const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: options.roundsInFlight });
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
-  const costs =
-    drafter && (options.costs ?? (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true })));
+  const costs = options.costs ?? (await measureCosts(gpu, plan, sequences, { sampleCount: 3, quick: true }));
   options.signal?.throwIfAborted();
   // One short request of each kind: drivers finish compiling at the first dispatch.
   for (const draftLength of drafter === null ? [0] : [0, 2]) await warmUp(batch, draftLength, options.signal);
   // After the warm-up, from which nothing is to be learnt.
-  batch.policy = drafter && costs && createDraftLengthPolicy(costs, drafter);
+  batch.policy = drafter && createDraftLengthPolicy(costs, drafter);
+  batch.pace = createPace(costs);
   await gpuIdle(gpu);
   const models = files.map((model, i) => modelInfo(model, weights[i] as Weights, forwards[i] as Forward));
   const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize } = gpu.device.limits;
@@ -125,7 +126,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       roundsInFlight: options.roundsInFlight,
       maxRunningRequests: options.maxRunningRequests,
       dispatchesPerRound: dispatchesPerRound(plan),
-      costs,
+      costs: drafter && costs,
       gpuBytes: gpu.bytes,
     },
   };

@@ -115,10 +115,27 @@ export function foldedGrid(count: number): Grid {
   return [Math.ceil(count / y), y, 1];
 }
 
+/** What steps are encoded into: a GPUComputePassEncoder, or what stands for several of them, or for none. */
+export type Pass = {
+  setPipeline(pipeline: GPUComputePipeline): void;
+  setBindGroup(index: number, group: GPUBindGroup): void;
+  dispatchWorkgroups(x: number, y: number, z: number): void;
+};
+
 /** Encodes one dispatch into an open compute pass. */
-export function encodeStep(pass: GPUComputePassEncoder, step: Step, shape: PassShape): void {
+export function encodeStep(pass: Pass, step: Step, shape: PassShape): void {
   const [x, y, z] = step.grid(shape);
   pass.setPipeline(step.pipeline(shape));
   pass.setBindGroup(0, step.bindGroup);
   pass.dispatchWorkgroups(x, y, z);
+}
+
+/** Dispatches of what `encode` encodes, by encoding it for nobody. */
+export function countDispatches(encode: (pass: Pass) => void): number {
+  let count = 0;
+  const dispatchWorkgroups = () => {
+    count += 1;
+  };
+  encode({ setPipeline() {}, setBindGroup() {}, dispatchWorkgroups });
+  return count;
 }

@@ -1,4 +1,5 @@
 import type { Gpu } from './device.ts';
+import { countDispatches, type Pass } from './kernel.ts';
 
 /** What a submit copies to a staging buffer, one source behind the other. */
 export type Readback = {
@@ -6,16 +7,44 @@ export type Readback = {
   sources: readonly { buffer: GPUBuffer; startBytes: number; sizeBytes: number }[];
 };
 
-/** Encodes one compute pass (and, behind it, copies to a staging buffer) and submits it as one command buffer. */
+/**
+ * Encodes steps and, behind them, copies to a staging buffer, and submits them: as one command buffer, or on a slow device
+ * as several of about as many dispatches, between which others (the page's own frames) get their turn.
+ */
 export function submitPass(
   gpu: Gpu,
   label: string,
-  encode: (pass: GPUComputePassEncoder) => void,
+  encode: (pass: Pass) => void,
   readback?: Readback,
+  submits = 1,
 ): void {
-  const encoder = gpu.device.createCommandEncoder({ label });
-  const pass = encoder.beginComputePass({ label });
-  encode(pass);
+  const { device } = gpu;
+  const begin = () => {
+    const encoder = device.createCommandEncoder({ label });
+    return { encoder, pass: encoder.beginComputePass({ label }) };
+  };
+  let open = begin();
+  if (submits === 1) encode(open.pass);
+  else {
+    const most = Math.ceil(countDispatches(encode) / submits);
+    let count = 0;
+    encode({
+      // The first that a step sets.
+      setPipeline(pipeline) {
+        if (count === most) {
+          open.pass.end();
+          device.queue.submit([open.encoder.finish()]);
+          open = begin();
+          count = 0;
+        }
+        count += 1;
+        open.pass.setPipeline(pipeline);
+      },
+      setBindGroup: (index, group) => open.pass.setBindGroup(index, group),
+      dispatchWorkgroups: (x, y, z) => open.pass.dispatchWorkgroups(x, y, z),
+    });
+  }
+  const { encoder, pass } = open;
   pass.end();
   if (readback !== undefined) {
     let offset = 0;
@@ -24,7 +53,7 @@ export function submitPass(
       offset += sizeBytes;
     }
   }
-  gpu.device.queue.submit([encoder.finish()]);
+  device.queue.submit([encoder.finish()]);
 }
 
 /** Some bytes of one buffer, on their way to another. */

@@ -1,6 +1,6 @@
 import { createStorage, createStorageFrom } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
+import { encodeStep, type Pass, type PassShape, type Step } from '../gpu/kernel.ts';
 import { attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { embedStep } from '../kernels/embed.ts';
@@ -211,7 +211,7 @@ export async function createForward(
  * `outputs` > 0 adds logits for that many rows from `firstOutputRow` on.
  */
 export function encodeForward(
-  pass: GPUComputePassEncoder,
+  pass: Pass,
   forward: Forward,
   shape: PassShape,
   outputs: number,

@@ -1,8 +1,11 @@
 import type { Gpu } from '../gpu/device.ts';
+import type { Pass } from '../gpu/kernel.ts';
 import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
-import { LOGPROBS_BYTES, parseLogprobs, type TokenIdLogprob } from './logprobs.ts';
+import { LOGPROBS_BYTES, parseLogprobs } from './logprobs.ts';
+import { createMember, type DecodeEvents, type DecodeRequest, isDone, isFed, type Member } from './member.ts';
+import { createPace, type Pace } from './pace.ts';
 import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
 import {
   encodeCatchUp,
@@ -10,20 +13,12 @@ import {
   encodePrefill,
   encodeRound,
   longestDraft,
-  type PrefillChunk,
   prefillChunks,
   type RoundMode,
   type RoundPlan,
 } from './round.ts';
 import { roundSampling } from './sampler.ts';
-import {
-  type SamplingMode,
-  type SequenceStart,
-  type Sequences,
-  samplingMode,
-  setTurns,
-  startSequence,
-} from './sequence.ts';
+import { type Sequences, setTurns, startSequence } from './sequence.ts';
 import {
   type Caches,
   commonLength,
@@ -44,6 +39,8 @@ export type Batch = {
   /** Slots for the rounds in flight and one more: a slot is unmapped before the submit that reuses it. */
   ring: StagingRing;
   roundsInFlight: number;
+  /** How rounds and chunks are cut on a slow device. */
+  pace: Pace;
   /** What chooses k where a request leaves it open. */
   policy: DraftLengthPolicy | null;
   /** What the policy says next, asked before its round is there. */
@@ -54,39 +51,6 @@ export type Batch = {
   isRunning: boolean;
   /** Told the records of each round, as they count. */
   onRound: ((records: EmittedRecord[]) => void) | null;
-};
-
-export type DecodeRequest = Omit<SequenceStart, 'targetFed' | 'draftFed'> & { draftLength: number | 'auto' };
-
-export type DecodeEvents = {
-  /** The prompt's first tokens whose keys and values an earlier request left behind. */
-  onStart(cachedTokens: number): void;
-  /** Returns the record as it counts: cut short, where the request ended within it; null where it does not. */
-  onRecord(record: EmittedRecord, logprobs: TokenIdLogprob[] | null): EmittedRecord | null;
-  isCancelled(): boolean;
-};
-
-type Member = {
-  slot: number;
-  epoch: number;
-  request: DecodeRequest;
-  events: DecodeEvents;
-  mode: SamplingMode;
-  /** Committed as far as is known; at first, what is fed before anything is decoded. */
-  tokens: number[];
-  /** Of the prompt, in the order in which they are fed; null until the first of them is due. */
-  chunks: { model: 'target' | 'draft'; chunk: PrefillChunk }[] | null;
-  /** Whether its prompt is long enough to be fed no faster than the device follows. */
-  feedsSlowly: boolean;
-  /** Of its submitted rounds, the prefill's last chunk included, whose records are awaited: most tokens of each. */
-  inFlight: number[];
-  /** Committed tokens as of the newest record. */
-  length: number;
-  /** Tokens, but for the last two, that the draft model will not have been fed after the rounds submitted so far. */
-  draftGap: number;
-  hasEnded: boolean;
-  failure: unknown;
-  leave: (failure: unknown) => void;
 };
 
 /** A member's part in a submitted round. */
@@ -104,8 +68,12 @@ type Pending = {
   firstSlot: number;
   /** The records from `firstSlot` on, then the logprobs of those parts that want them. */
   words: Promise<Uint32Array | null>;
+  /** Whether `words` come when its work is done, and not before. */
+  isAwaited: boolean;
   /** Whether its time is that of a round of one sequence and nothing else. */
   isTypical: boolean;
+  /** Whether its time is that of so many rows of a prompt in the target, and nothing else. */
+  chunkRows: number | null;
 };
 
 export function createBatch(
@@ -120,6 +88,7 @@ export function createBatch(
     sequences,
     ring,
     roundsInFlight,
+    pace: createPace(null),
     policy: null,
     chosen: null,
     slots: createSlots(sequences.slots),
@@ -155,39 +124,13 @@ const cachesOf = ({ plan }: Batch): Caches => ({ target: plan.target.kvCache, dr
 export function decode(batch: Batch, slot: number, request: DecodeRequest, events: DecodeEvents): Promise<void> {
   return new Promise((resolve, reject) => {
     const leave = (failure: unknown): void => (failure === null ? resolve() : reject(failure));
-    batch.members.push(joinedMember(batch, slot, request, events, leave));
+    const mine = slotOf(batch, slot);
+    mine.epoch += 1;
+    batch.members.push(createMember(slot, mine.epoch, request, events, leave));
     if (batch.isRunning) return;
     batch.isRunning = true;
     void runRounds(batch);
   });
-}
-
-function joinedMember(
-  batch: Batch,
-  slot: number,
-  request: DecodeRequest,
-  events: DecodeEvents,
-  leave: Member['leave'],
-): Member {
-  const mine = slotOf(batch, slot);
-  mine.epoch += 1;
-  const tokens = [...request.promptTokens, ...request.emittedTokens];
-  return {
-    slot,
-    epoch: mine.epoch,
-    request,
-    events,
-    mode: samplingMode(request.sampling),
-    tokens,
-    chunks: null,
-    feedsSlowly: false,
-    inFlight: [],
-    length: tokens.length,
-    draftGap: 0,
-    hasEnded: false,
-    failure: null,
-    leave,
-  };
 }
 
 /** Takes what another left of its prompt, and divides the rest into chunks. */
@@ -207,8 +150,6 @@ function startFeeding(batch: Batch, member: Member): void {
   member.draftGap = Math.max(0, fedLength - 1 - (feedsDraft ? fedLength : draftFed));
 }
 
-const isFed = ({ chunks }: Member): boolean => chunks?.length === 0;
-
 /** Whether another is being fed what this one begins with, so that it had better wait and take that. */
 function waitsForPrefix(batch: Batch, { chunks, tokens }: Member): boolean {
   if (chunks !== null) return false;
@@ -226,15 +167,13 @@ function draftLengthOf(batch: Batch, { draftLength }: DecodeRequest, sequenceCou
   return batch.chosen;
 }
 
-const isDone = ({ hasEnded, failure, events }: Member): boolean => hasEnded || failure !== null || events.isCancelled();
-
 /** Submits and reads rounds until no sequence is left. Never rejects: a failure of the device is that of all members. */
 async function runRounds(batch: Batch): Promise<void> {
   const { plan, members, roundsInFlight } = batch;
   const pending: Pending[] = [];
   /** Rows of prompts since the last round. */
   let fedRows = 0;
-  let lastRecordAt: number | null = null;
+  let lastDoneAt: number | null = null;
   try {
     for (;;) {
       for (const member of members.filter((each) => isDone(each) && each.inFlight.length === 0)) {
@@ -263,9 +202,11 @@ async function runRounds(batch: Batch): Promise<void> {
       if (oldest === undefined) break;
       const words = await oldest.words;
       const now = performance.now();
-      const roundMs = oldest.isTypical && lastRecordAt !== null ? now - lastRecordAt : null;
-      lastRecordAt = words === null ? null : now;
+      const ownMs = oldest.isAwaited && lastDoneAt !== null ? now - lastDoneAt : null;
+      lastDoneAt = oldest.isAwaited ? now : null;
+      if (oldest.chunkRows !== null && ownMs !== null) batch.pace.observeChunk(oldest.chunkRows, ownMs);
       if (words === null) continue;
+      const roundMs = oldest.isTypical ? ownMs : null;
       const records = oldest.parts.map((part) => receive(batch, part, oldest.firstSlot, words, roundMs));
       batch.onRound?.(records.filter((record) => record !== null));
     }
@@ -288,18 +229,23 @@ function submitChunk(batch: Batch, member: Member): Pending {
   // The next chunk is another member's, if another has one.
   members.push(...members.splice(members.indexOf(member), 1));
   const roundMode = { sampling: mode, logprobs: request.logprobs };
+  const submits = batch.pace.chunkSubmits(model, chunk.rows);
   if (chunks.length === 0) {
     setTurns(gpu, sequences, new Map([[slot, 0]]));
     const part = { member, draftLength: 0, draftGap: member.draftGap };
-    return submitAnswered(batch, 'prefill', [part], (pass) => encodePrefill(pass, plan, slot, chunk, true, roundMode));
+    const encode = (pass: Pass) => encodePrefill(pass, plan, slot, chunk, true, roundMode);
+    return submitAnswered(batch, 'prefill', [part], encode, submits);
   }
-  submitPass(gpu, `${model} prefill`, (pass) => {
+  const encode = (pass: Pass) => {
     if (model === 'draft') encodeDraftPrefill(pass, plan, slot, chunk);
     else encodePrefill(pass, plan, slot, chunk, false, roundMode);
-  });
-  const words = member.feedsSlowly ? gpuIdle(gpu).then(() => null) : Promise.resolve(null);
+  };
+  submitPass(gpu, `${model} prefill`, encode, undefined, submits);
+  const isAwaited = member.feedsSlowly;
+  const words = isAwaited ? gpuIdle(gpu).then(() => null) : Promise.resolve(null);
   words.catch(() => {}); // as below
-  return { parts: [], firstSlot: 0, words, isTypical: false };
+  const chunkRows = model === 'target' ? chunk.rows : null;
+  return { parts: [], firstSlot: 0, words, isAwaited, isTypical: false, chunkRows };
 }
 
 function submitRound(batch: Batch, decoding: readonly Member[]): Pending {
@@ -320,13 +266,15 @@ function submitRound(batch: Batch, decoding: readonly Member[]): Pending {
     sampling: roundSampling(parts.map(({ member }) => member.mode)),
     logprobs: parts.some(({ member }) => member.request.logprobs),
   };
-  const pending = submitAnswered(batch, 'round', parts, (pass) => {
+  const draftLengths = parts.map(({ draftLength }) => draftLength);
+  const encode = (pass: Pass) => {
     for (const { member, gap, lengthBound } of parts) {
       if (gap > 0) encodeCatchUp(pass, plan, member.slot, gap, lengthBound);
     }
-    const draftLengths = parts.map(({ draftLength }) => draftLength);
     encodeRound(pass, plan, draftLengths, Math.max(...parts.map(({ lengthBound }) => lengthBound)), mode);
-  });
+  };
+  const submits = batch.pace.roundSubmits(draftLengths) + batch.pace.chunkSubmits('draft', caughtUp) - 1;
+  const pending = submitAnswered(batch, 'round', parts, encode, submits);
   return { ...pending, isTypical: parts.length === 1 && caughtUp === 0 && batch.members.length === 1 };
 }
 
@@ -335,7 +283,8 @@ function submitAnswered(
   { gpu, plan, ring }: Batch,
   label: string,
   parts: Part[],
-  encode: (pass: GPUComputePassEncoder) => void,
+  encode: (pass: Pass) => void,
+  submits: number,
 ): Pending {
   const slots = parts.map(({ member }) => member.slot);
   const firstSlot = Math.min(...slots);
@@ -350,10 +299,10 @@ function submitAnswered(
     sizeBytes += LOGPROBS_BYTES;
   }
   const destination = takeSlot(ring);
-  submitPass(gpu, label, encode, { destination, sources });
+  submitPass(gpu, label, encode, { destination, sources }, submits);
   const words = readWords(gpu, destination, sizeBytes);
   words.catch(() => {}); // reported when it is awaited, or moot after an earlier failure
-  return { parts, firstSlot, words, isTypical: false };
+  return { parts, firstSlot, words, isAwaited: true, isTypical: false, chunkRows: null };
 }
 
 /** Hands a member its record of a round, and returns it as it counts. */

@@ -1,4 +1,5 @@
 import type { Gpu } from '../gpu/device.ts';
+import type { Pass } from '../gpu/kernel.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import { maxRows, rowVariants } from '../kernels/matmul_rows.ts';
 import { MAX_DRAFT_LENGTH } from '../options.ts';
@@ -36,7 +37,7 @@ const quickRowCounts = rowVariants;
  * Measures c and v(1..8): wall time of passes submitted one behind the other, all kinds interleaved, medians.
  * v(M) is a target pass over M rows against one row, c what a draft step adds to a submit against a target step. What a
  * submit costs by itself is in the target's step, as it is in a round, however many drafts that has.
- * `quick`: what loading an engine has time for.
+ * `quick`: what loading an engine has time for; v of 1 row alone where nothing drafts.
  */
 export async function measureCosts(
   gpu: Gpu,
@@ -64,10 +65,11 @@ export async function measureCosts(
   }
   const blocks = blocksOf(plan.target, length + maxRows);
   const allRowCounts = Array.from({ length: maxRows }, (_, k) => k + 1);
-  const rowCounts = quick ? quickRowCounts : allRowCounts;
+  const speculates = plan.draft !== null || plan.ngram !== null;
+  const rowCounts = !quick ? allRowCounts : speculates ? quickRowCounts : [1];
   // A lookup would find no drafts in this text, and a pass without drafts is one row.
   const full: RoundPlan = { ...plan, rows: { ...plan.rows, verify: plan.rows.verifyAll } };
-  type Kind = { draftLength: number; encode: (pass: GPUComputePassEncoder) => void };
+  type Kind = { draftLength: number; encode: (pass: Pass) => void };
   const kinds = rowCounts.map(
     (rows): Kind => ({
       draftLength: rows - 1,
@@ -118,6 +120,7 @@ export async function measureCosts(
     return median(values.map((value) => Math.abs(value - middle))) / middle;
   });
   const targetStepMs = medians[0] as number;
+  const reported = allRowCounts.filter((rows) => rows <= (rowCounts.at(-1) as number));
   const [longest = 0, drafted = 0] = medians.slice(rowCounts.length - 1);
   // Noise must not make drafts free, or a gain.
   const draftStepMs = plan.draft === null ? null : Math.max(drafted - longest, 0.01 * targetStepMs) / timedDrafts;
@@ -125,8 +128,8 @@ export async function measureCosts(
     targetStepMs,
     draftStepMs,
     c: draftStepMs === null ? null : draftStepMs / targetStepMs,
-    v: allRowCounts.map((rows) => (medians[timedAs(rows)] as number) / targetStepMs),
-    vSpread: allRowCounts.map((rows) => spreads[timedAs(rows)] as number),
+    v: reported.map((rows) => (medians[timedAs(rows)] as number) / targetStepMs),
+    vSpread: reported.map((rows) => spreads[timedAs(rows)] as number),
     sampleCount,
   };
 }

@@ -53,20 +53,25 @@ const forgetWeight = 0.002;
 /** How far one k's time may move against the others'. */
 const farthestRatio = 1.5;
 
-/** [k] = ms of a round of several sequences: their rows share weights 8 at a time, what is over as so many rows alone. */
-function costsTogether({ v, targetStepMs, draftStepMs }: CostReport, sequenceCount: number): number[] {
+/**
+ * ms of a round in which sequences draft so many each: their rows share weights 8 at a time, what is over as so many rows
+ * alone.
+ */
+export function roundCostMs({ v, targetStepMs, draftStepMs }: CostReport, draftLengths: readonly number[]): number {
   const passCost = (rows: number): number =>
     Math.floor(rows / v.length) * (v.at(-1) as number) +
     (rows % v.length > 0 ? (v[(rows % v.length) - 1] as number) : 0);
-  const draftMs = (draftStepMs ?? 0) * passCost(sequenceCount);
-  return v.map((_, k) => k * draftMs + passCost(sequenceCount * (k + 1)) * targetStepMs);
+  let ms = passCost(draftLengths.reduce((sum, k) => sum + k + 1, 0)) * targetStepMs;
+  for (let step = 1; step <= Math.max(...draftLengths); step++) {
+    ms += passCost(draftLengths.filter((k) => k >= step).length) * (draftStepMs ?? 0);
+  }
+  return ms;
 }
 
 /** `costs` as measured at load. A lookup drafts at no cost, and where it finds nothing the round is a plain one. */
 export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'ngram'): DraftLengthPolicy {
-  const draftMs = costs.draftStepMs ?? 0;
   /** [k] = ms of a round of k drafts. */
-  const measured = costs.v.map((v, k) => k * draftMs + v * costs.targetStepMs);
+  const measured = costs.v.map((_, k) => roundCostMs(costs, [k]));
   /** Of all rounds, observed time / measured; and of each k, how far its own is from that. */
   let scale = 1;
   const ratios = measured.map(() => 1);
@@ -95,7 +100,8 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
   };
   /** [k] = ms of a round in which so many sequences draft k each. */
   const roundCosts = (sequenceCount = 1): number[] => {
-    const measuredTogether = sequenceCount === 1 ? measured : costsTogether(costs, sequenceCount);
+    const measuredTogether =
+      sequenceCount === 1 ? measured : measured.map((_, k) => roundCostMs(costs, new Array(sequenceCount).fill(k)));
     const full = measuredTogether.map((ms, k) => ms * (ratios[k] as number));
     if (drafter === 'model') return full;
     const foundShare = (lookupsFound + 1) / (lookups + 2);

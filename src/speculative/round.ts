@@ -1,7 +1,7 @@
 import type { NgramOptions } from '../draft_options.ts';
 import { createStorage } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
+import { countDispatches, encodeStep, type Pass, type PassShape, type Step } from '../gpu/kernel.ts';
 import { acceptStep } from '../kernels/accept.ts';
 import { logprobsStep } from '../kernels/logprobs.ts';
 import { maxRows } from '../kernels/matmul_rows.ts';
@@ -141,7 +141,7 @@ export async function createRoundPlan(
  * their committed lengths.
  */
 export function encodeRound(
-  pass: GPUComputePassEncoder,
+  pass: Pass,
   plan: RoundPlan,
   draftLengths: readonly number[],
   lengthBound: number,
@@ -161,26 +161,24 @@ export function encodeRound(
 }
 
 /** Commits what the target chose, and reports it. */
-function encodeAccept(pass: GPUComputePassEncoder, { accept, logprobs }: RoundPlan, mode: RoundMode): void {
+function encodeAccept(pass: Pass, { accept, logprobs }: RoundPlan, mode: RoundMode): void {
   const shape = { rows: 1, blocks: 0 };
   encodeStep(pass, accept, shape);
   if (mode.logprobs) encodeStep(pass, logprobs, shape);
 }
 
-/** [k] = dispatches of one greedy round of k drafts, counted by encoding it for nobody. */
+/** [k] = dispatches of one greedy round of k drafts, of one sequence. */
 export function dispatchesPerRound(plan: RoundPlan): number[] {
   const longest = plan.draft === null && plan.ngram === null ? 0 : MAX_DRAFT_LENGTH;
   return Array.from({ length: longest + 1 }, (_, k) => {
-    let count = 0;
-    const nobody = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups: () => (count += 1) };
-    encodeRound(nobody as unknown as GPUComputePassEncoder, plan, [k], 1, { sampling: 'greedy', logprobs: false });
-    return count;
+    const mode: RoundMode = { sampling: 'greedy', logprobs: false };
+    return countDispatches((pass) => encodeRound(pass, plan, [k], 1, mode));
   });
 }
 
 /** Draft step 1 feeds the last two committed tokens of each sequence, each later step the draft before it. */
 export function encodeDraftStep(
-  pass: GPUComputePassEncoder,
+  pass: Pass,
   plan: RoundPlan,
   step: number,
   { sequences, blocks }: { sequences: number; blocks: number },
@@ -200,19 +198,14 @@ export function encodeDraftStep(
 }
 
 /** The target's pass over the last committed token and the drafts of each sequence, and its choice after each. */
-export function encodeVerify(
-  pass: GPUComputePassEncoder,
-  plan: RoundPlan,
-  shape: PassShape,
-  sampling: RoundSampling,
-): void {
+export function encodeVerify(pass: Pass, plan: RoundPlan, shape: PassShape, sampling: RoundSampling): void {
   encodeStep(pass, plan.rows.verify, shape);
   encodeForward(pass, plan.target, shape, shape.rows);
   encodeTargetChoice(pass, plan, shape, sampling);
 }
 
 function encodeTargetChoice(
-  pass: GPUComputePassEncoder,
+  pass: Pass,
   { targetSampler: { highest, fold }, targetDrawing: { distribution, draw }, rejection }: RoundPlan,
   shape: PassShape,
   sampling: RoundSampling,
@@ -241,7 +234,7 @@ export function prefillChunks(from: number, promptLength: number, rowCapacity: n
 
 /** Feeds one chunk of a slot's prompt to the target; the last one, in a turn of this slot's, yields the first token. */
 export function encodePrefill(
-  pass: GPUComputePassEncoder,
+  pass: Pass,
   plan: RoundPlan,
   slot: number,
   { start, rows }: PrefillChunk,
@@ -257,25 +250,14 @@ export function encodePrefill(
 }
 
 /** Feeds one chunk of a slot's prompt to the draft model. */
-export function encodeDraftPrefill(
-  pass: GPUComputePassEncoder,
-  plan: RoundPlan,
-  slot: number,
-  { start, rows }: PrefillChunk,
-): void {
+export function encodeDraftPrefill(pass: Pass, plan: RoundPlan, slot: number, { start, rows }: PrefillChunk): void {
   const shape = { rows, blocks: blocksOf(plan.target, start + rows) };
   encodeStep(pass, plan.rows.prefillDraft[slot] as Step, shape);
   encodeForward(pass, plan.draft as Forward, shape, 0, { tiled: rows > maxRows });
 }
 
 /** Feeds the draft model a slot's `gap` committed tokens that it was not fed, but for the last two. */
-export function encodeCatchUp(
-  pass: GPUComputePassEncoder,
-  plan: RoundPlan,
-  slot: number,
-  gap: number,
-  lengthBound: number,
-): void {
+export function encodeCatchUp(pass: Pass, plan: RoundPlan, slot: number, gap: number, lengthBound: number): void {
   const draft = plan.draft as Forward;
   const blocks = blocksOf(plan.target, lengthBound);
   for (let fed = 0; fed < gap; fed += draft.rowCapacity) {

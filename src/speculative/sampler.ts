@@ -1,6 +1,6 @@
 import { createStorage } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { encodeStep, type PassShape, type Step } from '../gpu/kernel.ts';
+import { encodeStep, type Pass, type PassShape, type Step } from '../gpu/kernel.ts';
 import { argmaxStep, chunksOf } from '../kernels/argmax.ts';
 import { argmaxFoldStep } from '../kernels/argmax_fold.ts';
 import { rejectStep } from '../kernels/reject.ts';
@@ -143,6 +143,6 @@ export async function createRejection(
   return { steps: [reject, residual, { ...fold, grid: () => [1, slots, 1] }], nextTokens };
 }
 
-export function encodeSteps(pass: GPUComputePassEncoder, steps: readonly Step[], shape: PassShape): void {
+export function encodeSteps(pass: Pass, steps: readonly Step[], shape: PassShape): void {
   for (const step of steps) encodeStep(pass, step, shape);
 }

@@ -1,7 +1,7 @@
 /** The few-rows matmul: time by rows against its fastest single row, and the bytes of weights it moves. */
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
-import { encodeStep } from '../../src/gpu/kernel.ts';
+import { encodeStep, type Pass } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
 import { matmulRowsStep, maxRows } from '../../src/kernels/matmul_rows.ts';
@@ -133,7 +133,7 @@ export async function benchMatmul(
     const kinds = await Promise.all(
       rowBuffers.map(async (rowBuffer, i) => {
         const step = await matmulRowsStep(gpu, weight, { ...buffers, rows: rowBuffer }, options);
-        return (pass: GPUComputePassEncoder) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
+        return (pass: Pass) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
       }),
     );
     for (const [i, kind] of kinds.entries()) {

@@ -8,6 +8,7 @@ import {
   encodeStep,
   foldedGrid,
   type Kernel,
+  type Pass,
   type Step,
 } from '../../src/gpu/kernel.ts';
 import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
@@ -177,7 +178,7 @@ async function profile(
     return { label: `${place + 1} ${steps[0]?.label}`, steps };
   });
   kinds.push({ label: 'embed', steps: few.slice(0, beforeLayers) }, { label: 'final norm, head', steps: forward.head });
-  const encode = (steps: readonly Step[]) => (pass: GPUComputePassEncoder) => {
+  const encode = (steps: readonly Step[]) => (pass: Pass) => {
     for (const step of steps) encodeStep(pass, step, { rows, blocks: 1 });
   };
   const times = await timePasses(
@@ -206,7 +207,7 @@ async function measureCopy(gpu: Gpu, sampleCount: number): Promise<number> {
     pipeline: () => pipeline,
     grid: () => [x, y, 1],
   };
-  const copy = (pass: GPUComputePassEncoder) => encodeStep(pass, step, { rows: 1, blocks: 0 });
+  const copy = (pass: Pass) => encodeStep(pass, step, { rows: 1, blocks: 0 });
   const [timing] = await timePasses(gpu, [copy], { sampleCount, sampleMs: 20 });
   for (const buffer of Object.values(buffers)) destroyBuffer(gpu, buffer);
   return (2000 * sizeBytes) / (timing?.ms as number);

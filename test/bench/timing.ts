@@ -1,6 +1,7 @@
 /** Times of passes: repeated within one submit so that the sync does not count, interleaved, medians with spread. */
 import { median } from '../../demo/measure.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
+import type { Pass } from '../../src/gpu/kernel.ts';
 import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
 
 export type Timing = {
@@ -37,7 +38,7 @@ function createTimestamps({ device }: Gpu) {
   const staging = device.createBuffer({ size: 16, usage: 1 | 8 }); // map read, copy destination
   return {
     /** In ms. */
-    async time(encode: (pass: GPUComputePassEncoder) => void): Promise<number> {
+    async time(encode: (pass: Pass) => void): Promise<number> {
       const encoder = device.createCommandEncoder();
       const timestampWrites = { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
       const pass = encoder.beginComputePass({ timestampWrites });
@@ -58,13 +59,13 @@ function createTimestamps({ device }: Gpu) {
 /** Times every kind of pass, by the device's clock where it has one; each meets each moment of a machine that is not alone. */
 export async function timePasses(
   gpu: Gpu,
-  kinds: readonly ((pass: GPUComputePassEncoder) => void)[],
+  kinds: readonly ((pass: Pass) => void)[],
   { sampleCount, sampleMs }: TimingOptions,
 ): Promise<Timing[]> {
   const timestamps = gpu.device.features.has('timestamp-query') ? createTimestamps(gpu) : null;
-  const time = async (encode: (pass: GPUComputePassEncoder) => void, repeats: number) => {
+  const time = async (encode: (pass: Pass) => void, repeats: number) => {
     await gpuIdle(gpu);
-    const all = (pass: GPUComputePassEncoder) => {
+    const all = (pass: Pass) => {
       for (let i = 0; i < repeats; i++) encode(pass);
     };
     if (timestamps !== null) return (await timestamps.time(all)) / repeats;

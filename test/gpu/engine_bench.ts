@@ -19,9 +19,9 @@ const page = globalThis.location?.href ?? 'http://localhost/';
 export const embeddedSource = (name: EmbeddedModelName): ModelSource => urlSource(`/models/${name}/`, page);
 
 /** As if measured: timing takes as long as most of what an engine is opened for. */
-const knownCosts: CostReport = {
-  targetStepMs: 10,
-  draftStepMs: 2,
+export const knownCosts: CostReport = {
+  targetStepMs: 5,
+  draftStepMs: 1,
   c: 0.2,
   v: [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
   vSpread: new Array(8).fill(0),

@@ -6,15 +6,19 @@ import { beforeAll, expect, it } from 'vitest';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { randomModel } from '../reference/random_model.ts';
 import { countCalls, expectRoundCosts } from './count_calls.ts';
-import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
+import { knownCosts, memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
+
+const target = randomModel({}, 63);
+const openPair = (options: Parameters<typeof openEngine>[2] = {}) =>
+  openEngine(
+    memorySource('random-target', randomFolder(target)),
+    memorySource('random-draft', randomFolder(withoutLastLayer(target))),
+    options,
+  );
 
 let engine: Engine;
 beforeAll(async () => {
-  const target = randomModel({}, 63);
-  engine = await openEngine(
-    memorySource('random-target', randomFolder(target)),
-    memorySource('random-draft', randomFolder(withoutLastLayer(target))),
-  );
+  engine = await openPair();
   // The next request goes to another slot, and this one's is told to sit out, as it is from now on.
   await engine.generate([5], { maxNewTokens: 2 }).result;
 });
@@ -80,4 +84,23 @@ it.each([
   expect(counts.mapAsync).toBeLessThan(4 + roundCount / 2);
   expect(Math.max(...mappedBytes)).toBe(4 * 64);
   expect(Math.max(...matmuls.map((read) => read.weightPasses))).toBe(readsOfFour);
+});
+
+it('a round that takes 100 ms is four submits, of as many dispatches, and one map: the same tokens', async () => {
+  const slow = await openPair({ costs: { ...knownCosts, targetStepMs: 50, draftStepMs: 12, c: 0.24 } });
+  const options = { draftLength: 3, maxNewTokens: 40, ignoreEos: true };
+  const prompt = [20 + promptCount++, 6, 7];
+  const expected = await engine.generate(prompt, options).result;
+  await slow.generate([5], { maxNewTokens: 2 }).result;
+  const calls = await countCalls(async () => {
+    expect((await slow.generate(prompt, options).result).tokens).toEqual(expected.tokens);
+  });
+  const { roundCount } = expected.stats;
+  // 3 · 12 + 1.3 · 50 ms
+  const dispatchCount = slow.info.dispatchesPerRound[3] as number;
+  const part = Math.ceil(dispatchCount / 4);
+  const rounds = calls.dispatches.slice(-4 * roundCount);
+  expect(rounds).toEqual(Array.from({ length: roundCount }, () => [part, part, part, dispatchCount - 3 * part]).flat());
+  expect(calls.counts.mapAsync).toBeGreaterThanOrEqual(1 + roundCount);
+  expect(calls.counts.mapAsync).toBeLessThanOrEqual(1 + roundCount + slow.info.roundsInFlight - 1);
 });

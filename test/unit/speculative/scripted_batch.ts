@@ -136,6 +136,7 @@ export function scriptedBatch(script: Script): { batch: Batch; recordCount: () =
     },
     ring: { slots, next: 0, sizeBytes: RECORD_BYTES + LOGPROBS_BYTES },
     roundsInFlight: script.roundsInFlight ?? 2,
+    pace: { roundSubmits: () => 1, chunkSubmits: () => 1, observeChunk() {} },
     policy: null,
     chosen: null,
     slots: [{ epoch: 0, fed: { tokens: [], targetCount: 0, draftCount: 0 }, pages: [] } satisfies Slot],
