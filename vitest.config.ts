@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { findBrowser, launchOptions } from './test/browser.mjs';
+import { firefox } from './test/firefox.mjs';
 
 const publicDir = fileURLToPath(new URL('./demo/public', import.meta.url));
 const gpuSpecs = ['test/gpu/**/*.spec.ts'];
@@ -9,6 +10,9 @@ const gpuSpecs = ['test/gpu/**/*.spec.ts'];
 const nightlySpecs = ['test/nightly/**/*.spec.ts'];
 /** Specs about the browser itself (workers, page events), which Node cannot run. */
 const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spec.ts', 'test/nightly/soak.spec.ts'];
+
+/** Specs that ask the browser's debugger for its memory. */
+const chromiumOnlySpecs = ['test/gpu/soak.browser.spec.ts'];
 
 // The config is read for the unit tests too, on machines without a browser: then launching fails, not reading.
 const browser = findBrowser();
@@ -36,6 +40,18 @@ const inChromium = (name: string, include: string[], timeout: number): TestProje
   },
 });
 
+const inFirefox = (name: string, include: string[], timeout: number): TestProjectInlineConfiguration => {
+  const { test, ...rest } = inChromium(name, include, timeout);
+  return {
+    ...rest,
+    test: {
+      ...test,
+      exclude: chromiumOnlySpecs,
+      browser: { ...test?.browser, provider: firefox(), instances: [{ browser: 'firefox' }] },
+    },
+  };
+};
+
 const inNode = (name: string, include: string[], timeout: number): TestProjectInlineConfiguration => ({
   extends: true,
   test: {
@@ -57,6 +73,7 @@ export default defineConfig({
         test: { name: 'unit', environment: 'node', include: ['test/unit/**/*.test.ts'], testTimeout: 60_000 },
       },
       inChromium('gpu', gpuSpecs, 240_000),
+      inFirefox('firefox', gpuSpecs, 240_000),
       inNode('lavapipe', gpuSpecs, 240_000),
       inChromium('nightly', nightlySpecs, 1_200_000),
       inNode('nightly-lavapipe', nightlySpecs, 1_200_000),

@@ -1,5 +1,6 @@
 import { checkStopTokens, commonFormat, contextLengthOf, createParts } from './engine_parts.ts';
 import { closeGpu, type Gpu } from './gpu/device.ts';
+import { findLateWaits } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import { allOrAbort } from './model/abort.ts';
 import { dispatchesPerPass, type Forward } from './model/forward.ts';
@@ -90,6 +91,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
     }),
   );
   options.signal?.throwIfAborted();
+  await findLateWaits(gpu);
   const matrices = weights.flatMap(matricesOf);
   const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
   options.signal?.throwIfAborted();

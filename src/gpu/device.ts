@@ -11,6 +11,8 @@ export type Gpu = {
   buffers: Set<GPUBuffer>;
   pipelines: Map<string, Promise<GPUComputePipeline>>;
   layouts: Map<string, GPUBindGroupLayout>;
+  /** Who waits for this device, where the browser must be poked to see that work is done; null where it need not. */
+  pokes: Pokes | null;
   /** Null in use. Tests plant faults through it: label of the variant and its code in, code out. */
   rewriteShader: ((label: string, code: string) => string) | null;
   /** Set once: the device is lost, or reported an error outside of any scope. */
@@ -18,6 +20,9 @@ export type Gpu = {
   /** Rejects with `failure`, never resolves. Race any wait for the GPU against it. */
   failed: Promise<never>;
 };
+
+/** How many wait, and what pokes meanwhile: see `promptly` in submit.ts. */
+export type Pokes = { waiting: number; timer: ReturnType<typeof setInterval> | null };
 
 /** Limits that bound models; the adapter's own values are requested, never the defaults. */
 const requestedLimits = [
@@ -108,6 +113,7 @@ export function freshRecords(): Omit<Gpu, 'device' | 'adapter' | 'failed'> {
     buffers: new Set(),
     pipelines: new Map(),
     layouts: new Map(),
+    pokes: null,
     rewriteShader: null,
     failure: null,
   };

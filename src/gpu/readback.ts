@@ -1,5 +1,6 @@
 import { createBuffer, destroyBuffer, usage } from './buffers.ts';
 import type { Gpu } from './device.ts';
+import { promptly } from './submit.ts';
 
 /** Staging buffers used in turn, so that a round can be submitted while the record of an earlier one is still mapped. */
 export type StagingRing = { slots: GPUBuffer[]; next: number; sizeBytes: number };
@@ -27,7 +28,7 @@ export async function readWords(
 ): Promise<Uint32Array<ArrayBuffer>> {
   try {
     // No race with `gpu.failed`: a lost device rejects the map, and each race would stay in that promise's memory.
-    await buffer.mapAsync(1, 0, sizeBytes);
+    await promptly(gpu, buffer.mapAsync(1, 0, sizeBytes));
     if (gpu.failure !== null) throw gpu.failure;
   } catch (error) {
     // A lost device rejects maps before its `lost` promise settles; let that one name the cause.
@@ -37,6 +38,37 @@ export async function readWords(
   const words = new Uint32Array(buffer.getMappedRange(0, sizeBytes).slice(0));
   buffer.unmap();
   return words;
+}
+
+/** A wait for nothing that takes longer is no GPU's doing. */
+const lateMs = 50;
+
+/**
+ * Finds out whether the browser sees late that work is done. Firefox looks ten times a second and whenever something is
+ * submitted: a round would wait up to 100 ms for its record. There, whoever waits submits nothing again and again.
+ */
+export async function findLateWaits(gpu: Gpu): Promise<void> {
+  const buffer = createBuffer(gpu, 'wait', 16, usage.mapRead | usage.copyDestination);
+  const wait = async (): Promise<number> => {
+    const start = performance.now();
+    gpu.device.queue.submit([]);
+    await readWords(gpu, buffer);
+    return performance.now() - start;
+  };
+  const leastOf = async (count: number): Promise<number> => {
+    let least = Infinity;
+    for (let i = 0; i < count && least > lateMs; i++) least = Math.min(least, await wait());
+    return least;
+  };
+  try {
+    gpu.pokes = null;
+    // A busy machine may be late once, and the first wait of a device.
+    if ((await leastOf(4)) <= lateMs) return;
+    gpu.pokes = { waiting: 0, timer: null };
+    if ((await leastOf(4)) > lateMs) gpu.pokes = null;
+  } finally {
+    destroyBuffer(gpu, buffer);
+  }
 }
 
 /** Copies any buffer back. For load-time checks and tests: it creates a buffer, which nothing may do while generating. */

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep, type PassShape, type Step } from '../../src/gpu/kernel.ts';
-import { readBuffer } from '../../src/gpu/readback.ts';
+import { findLateWaits, readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
 import { createPacker } from '../../src/kernels/pack.ts';
 import type { PackedMatrix, WeightFormat } from '../../src/kernels/packed.ts';
@@ -12,7 +12,9 @@ let gpu: Gpu;
 
 /** Before each file (setup.ts). Files that share a page share the device: compiling takes longer than most of them. */
 export async function openSharedGpu(): Promise<void> {
-  gpu ??= await openGpu();
+  if (gpu !== undefined) return;
+  gpu = await openGpu();
+  await findLateWaits(gpu);
 }
 
 /** After each file: its buffers go, what is compiled stays. A device that failed goes too, and fails the file. */
