@@ -19,11 +19,11 @@ export function submitPass(
   submits = 1,
 ): void {
   const { device } = gpu;
-  const begin = () => {
-    const encoder = device.createCommandEncoder({ label });
-    return { encoder, pass: encoder.beginComputePass({ label }) };
+  const begin = (name: string) => {
+    const encoder = device.createCommandEncoder({ label: name });
+    return { encoder, pass: encoder.beginComputePass({ label: name }) };
   };
-  let open = begin();
+  let open = begin(label);
   if (submits === 1) encode(open.pass);
   else {
     const most = Math.ceil(countDispatches(encode) / submits);
@@ -34,7 +34,7 @@ export function submitPass(
         if (count === most) {
           open.pass.end();
           device.queue.submit([open.encoder.finish()]);
-          open = begin();
+          open = begin(`${label}, continued`);
           count = 0;
         }
         count += 1;

@@ -103,7 +103,9 @@ describe('a context of 1,200 tokens', () => {
     const model = randomModel({ max_position_embeddings: 1200 }, 91);
     engine = await openEngine(memorySource('long', randomFolder(model)), null);
     GPUDevice.prototype.createCommandEncoder = function (descriptor) {
-      labels.push(descriptor?.label ?? '');
+      const label = descriptor?.label ?? '';
+      // Where the device is slow a pass is several submits.
+      if (!label.endsWith(', continued')) labels.push(label);
       return createCommandEncoder.call(this, descriptor);
     };
   });
