@@ -11,8 +11,8 @@ const nightlySpecs = ['test/nightly/**/*.spec.ts'];
 /** Specs about the browser itself (workers, page events), which Node cannot run. */
 const browserOnlySpecs = ['test/gpu/worker*.spec.ts', 'test/gpu/**/*.browser.spec.ts', 'test/nightly/soak.spec.ts'];
 
-/** Specs that ask the browser's debugger for its memory. */
-const chromiumOnlySpecs = ['test/gpu/soak.browser.spec.ts'];
+/** Specs that ask the browser's debugger or garbage collector. */
+const chromiumOnlySpecs = ['test/gpu/soak.browser.spec.ts', 'test/gpu/device.browser.spec.ts'];
 
 // The config is read for the unit tests too, on machines without a browser: then launching fails, not reading.
 const browser = findBrowser();

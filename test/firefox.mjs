@@ -54,7 +54,10 @@ export const firefox = () =>
         getCommandsContext: () => ({}),
         async openPage(_session, url) {
           const env = { ...process.env, HOME: profile };
-          child = spawn(findFirefox(), ['--headless', '--no-remote', '--profile', profile, url], { env, stdio: 'ignore' });
+          child = spawn(findFirefox(), ['--headless', '--no-remote', '--profile', profile, url], {
+            env,
+            stdio: 'ignore',
+          });
         },
         async close() {
           if (child !== null && child.exitCode === null) {

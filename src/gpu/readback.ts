@@ -20,6 +20,9 @@ export function takeSlot(ring: StagingRing): GPUBuffer {
   return slot;
 }
 
+/** How long after a failed wait a device may tell that it is lost. */
+const lostMs = 1000;
+
 /** Maps a slot, copies its words out, unmaps it. Rejects with the device's failure if it is lost meanwhile. */
 export async function readWords(
   gpu: Gpu,
@@ -31,8 +34,8 @@ export async function readWords(
     await promptly(gpu, buffer.mapAsync(1, 0, sizeBytes));
     if (gpu.failure !== null) throw gpu.failure;
   } catch (error) {
-    // A lost device rejects maps before its `lost` promise settles; let that one name the cause.
-    if (gpu.failure === null) await Promise.race([gpu.failed, new Promise((resolve) => setTimeout(resolve, 100))]);
+    // A lost device rejects maps before its `lost` promise settles, in Firefox by up to 0.2 s; let that one name the cause.
+    if (gpu.failure === null) await Promise.race([gpu.failed, new Promise((resolve) => setTimeout(resolve, lostMs))]);
     throw error;
   }
   const words = new Uint32Array(buffer.getMappedRange(0, sizeBytes).slice(0));
