@@ -18,7 +18,7 @@ import type { EngineInfo, TokenizerLike } from './types.ts';
 
 export type CheckOptions = Pick<
   ParsedEngineOptions,
-  'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'maxRunningRequests' | 'signal'
+  'contextLength' | 'dtype' | 'ngram' | 'headTokens' | 'roundsInFlight' | 'maxRunningRequests' | 'signal'
 > & { tokenizer?: TokenizerLike };
 
 /** Of many buffers that are too large, so many are named. */

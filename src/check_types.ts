@@ -13,7 +13,7 @@ export type CheckedModel = {
   parameterCount: number;
   layerCount: number;
   hiddenSize: number;
-  /** Width of the logits, padding included: it may differ within a pair. */
+  /** Ids that it has rows for, padding included: they may differ within a pair. */
   vocabSize: number;
   /** The model's own maximum, in tokens. */
   maxContextLength: number;

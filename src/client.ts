@@ -85,14 +85,14 @@ async function inWorker<T>(
   share: string | null,
   use: (connection: Connection, request: LoadRequest, share: string | null) => Promise<T>,
 ): Promise<T> {
-  const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, ...rest } = options;
+  const { extras, onProgress, signal, contextLength, dtype, cache, draft, ngram, headTokens, ...rest } = options;
   const request: LoadRequest = {
     ...rest,
     ...(contextLength === null ? {} : { contextLength }),
     ...(dtype === null ? {} : { dtype }),
     ...(cache === null ? {} : { cache }),
     target: resolveUrl(rest.target, 'target'),
-    draft: toDraftOption({ draft: draft === null ? null : resolveUrl(draft, 'draft'), ngram }),
+    draft: toDraftOption({ draft: draft === null ? null : resolveUrl(draft, 'draft'), ngram, headTokens }),
   };
   signal?.throwIfAborted();
 

@@ -20,7 +20,7 @@ import type { CostReport, EngineInfo, ModelInfo, TokenizerLike } from './types.t
 
 export type LoadEngineOptions = Pick<
   ParsedEngineOptions,
-  'contextLength' | 'dtype' | 'ngram' | 'roundsInFlight' | 'maxRunningRequests' | 'onProgress' | 'signal'
+  'contextLength' | 'dtype' | 'ngram' | 'headTokens' | 'roundsInFlight' | 'maxRunningRequests' | 'onProgress' | 'signal'
 > & {
   tokenizer?: TokenizerLike;
   /** Measured before, of these models on such an adapter; without them they are measured now. */
@@ -158,6 +158,7 @@ function modelInfo({ url, config }: OpenedModel, weights: Weights, forward: Forw
     layerCount: config.layerCount,
     hiddenSize: config.hiddenSize,
     vocabSize: config.vocabSize,
+    headTokens: forward.vocabSize,
     eosTokenIds: [...config.eosTokenIds],
     maxContextLength: config.maxContextLength,
     weightBytes: weights.sizeBytes,

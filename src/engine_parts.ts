@@ -37,11 +37,12 @@ export async function createParts(
     contextLength,
     paddedRows,
     ngram,
+    headTokens,
     roundsInFlight,
     maxRunningRequests: slots,
   }: { contextLength: number; paddedRows: boolean } & Pick<
     ParsedEngineOptions,
-    'ngram' | 'roundsInFlight' | 'maxRunningRequests'
+    'ngram' | 'headTokens' | 'roundsInFlight' | 'maxRunningRequests'
   >,
 ): Promise<EngineParts> {
   // One request can fill the context; several share what it would take.
@@ -55,6 +56,7 @@ export async function createParts(
         rowCapacity: prefillRows,
         // A draft pass is of one row with logits for each sequence.
         outputCapacity: i === 0 ? roundRows(slots) : slots,
+        headTokens: i === 0 ? null : headTokens,
         paddedRows,
       }),
     ),

@@ -94,6 +94,7 @@ const FOREIGN_NAMES = new Map<string, string>([
   ['nprobs', 'topLogprobs'],
   ['toplogprobsnum', 'topLogprobs'],
   ['numlogprobs', 'topLogprobs'],
+  ['draftvocabsize', 'headTokens'],
   ['draftmodel', 'draft'],
   ['assistantmodel', 'draft'],
   ['speculativemodel', 'draft'],

@@ -24,6 +24,17 @@ export type NgramDraft = {
   maxMatch?: number;
 };
 
+/** A draft model, with what its location alone does not say. */
+export type ModelDraft = {
+  model: ModelLocation;
+  /**
+   * The draft proposes only the first so many ids of the vocabulary, in which byte-pair tokenizers list their tokens about
+   * by frequency; its head computes no other logits (as FR-Spec does, arXiv:2502.14856). 1 and up; default, and anything
+   * from the vocabulary's size up: all. The text stays the same, a draft step costs less, and fewer drafts are accepted.
+   */
+  headTokens?: number;
+};
+
 /**
  * Where a model is:
  * - a Hugging Face repository (`owner/name`, `owner/name@revision`), the URL of a folder in that layout (config.json,
@@ -44,10 +55,11 @@ export type EngineOptions = {
   /** The target model. */
   target: ModelLocation;
   /**
-   * The draft model, given like the target, whose vocabulary it must share; or `{ method: 'ngram' }` to look drafts up
-   * in the text so far, without a model; null (the default) for plain decoding.
+   * The draft model, given like the target, whose vocabulary it must share, or `{ model, headTokens }` to have it propose
+   * frequent tokens only; `{ method: 'ngram' }` to look drafts up in the text so far, without a model; null (the default)
+   * for plain decoding.
    */
-  draft?: ModelLocation | NgramDraft | null;
+  draft?: ModelLocation | ModelDraft | NgramDraft | null;
   /** Most tokens of prompt + output. Default: the smaller of both models' `max_position_embeddings`, at most 4,096. */
   contextLength?: number;
   /**
@@ -200,6 +212,8 @@ export type ModelInfo = {
   layerCount: number;
   hiddenSize: number;
   vocabSize: number;
+  /** Ids that its head computes logits for, the first of the vocabulary: all, but for a draft with the option `headTokens`. */
+  headTokens: number;
   /** Generation ends at any of these, unless `ignoreEos`. */
   eosTokenIds: number[];
   /** The model's own maximum, in tokens. */

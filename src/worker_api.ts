@@ -22,7 +22,7 @@ import type {
 } from './types.ts';
 
 /** Raised with every change to the messages below: a page and a cached worker of another version must not mix. */
-export const workerProtocol = 6;
+export const workerProtocol = 7;
 
 /** Page → worker, outside of any engine. */
 export type WorkerRequest = { foretoken: 'hello' } | { foretoken: 'open'; port: MessagePort };

@@ -45,6 +45,16 @@ export function partRows(
   return counts;
 }
 
+/** The first `count` rows of a matrix, out of the same buffers: parts behind them fall away. */
+export function firstRows(parts: SplitMatrix, count: number): SplitMatrix {
+  return parts
+    .filter(({ firstRow }) => firstRow < count)
+    .map(({ firstRow, matrix }) => {
+      const outputSize = Math.min(matrix.outputSize, count - firstRow);
+      return { firstRow, matrix: { ...matrix, outputSize } };
+    });
+}
+
 /** Lanes of every workgroup here. */
 export const workgroupSize = 64;
 

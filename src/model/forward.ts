@@ -7,6 +7,7 @@ import { embedStep } from '../kernels/embed.ts';
 import { type MatmulOptions, matmulRowsStep, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
+import { firstRows } from '../kernels/packed.ts';
 import { rmsNormStep } from '../kernels/rms_norm.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
 import { rowsSize } from '../kernels/rows.ts';
@@ -24,6 +25,7 @@ export type Forward = {
   rows: GPUBuffer;
   /** Of the output rows, (outputCapacity, V) f32. */
   logits: GPUBuffer;
+  /** V: ids that get logits, the first of the model's vocabulary. */
   vocabSize: number;
   /** Most rows of a pass that get logits. */
   outputCapacity: number;
@@ -48,6 +50,8 @@ export type ForwardOptions = {
   rowCapacity: number;
   /** Most of them that get logits. Default: 8. */
   outputCapacity?: number;
+  /** Of the vocabulary only the first so many ids get logits. Default: all. */
+  headTokens?: number | null;
   /** Use one 8-row matmul for every pass. */
   paddedRows: boolean;
 };
@@ -57,9 +61,10 @@ export async function createForward(
   label: string,
   config: ModelConfig,
   weights: Weights,
-  { slots, contextLength, pageCount, rowCapacity, outputCapacity = maxRows, paddedRows }: ForwardOptions,
+  { slots, contextLength, pageCount, rowCapacity, outputCapacity = maxRows, headTokens, paddedRows }: ForwardOptions,
 ): Promise<Forward> {
-  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, vocabSize, rmsNormEps, ropes } = config;
+  const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, rmsNormEps, ropes } = config;
+  const vocabSize = Math.min(config.vocabSize, headTokens ?? Infinity);
   const kvCache = createKvCache(gpu, label, config, {
     slots,
     contextLength,
@@ -171,7 +176,8 @@ export async function createForward(
       ...leave(layer.down, ffn, layer.ffnOutputNorm, attentionNorms[index + 1] ?? null),
     ];
   });
-  const embedOptions = { scale: config.embeddingScale, vocabSize, rowSize };
+  // Of every id: the prompt has them all, and the target chooses among them all.
+  const embedOptions = { scale: config.embeddingScale, vocabSize: config.vocabSize, rowSize };
   const embedding = weights.embedding.map(({ firstRow: firstToken, matrix: weight }) =>
     both(embedStep(gpu, { rows, weight, output: hidden }, { ...embedOptions, firstToken })),
   );
@@ -188,7 +194,7 @@ export async function createForward(
   );
   const headBuffers = { rows, bias: noBias, input: outputHidden, nextNorm: noBias, output: logits };
   const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
-  const logitSteps = weights.head.map(({ firstRow: first, matrix }) =>
+  const logitSteps = firstRows(weights.head, vocabSize).map(({ firstRow: first, matrix }) =>
     matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, part: { first, stride: vocabSize } }),
   );
   const head = await Promise.all([finalNorm, ...logitSteps]);

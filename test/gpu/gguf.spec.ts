@@ -38,6 +38,7 @@ it('takes the GPU memory that a check foretells, to the byte', async () => {
     maxRunningRequests,
     dtype: 'f16',
     ngram: null,
+    headTokens: null,
     signal: null,
   } as const;
   const check = await checkPair(

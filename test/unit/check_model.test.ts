@@ -40,6 +40,7 @@ const plain: CheckOptions = {
   contextLength: null,
   dtype: 'f16',
   ngram: null,
+  headTokens: null,
   roundsInFlight: 2,
   maxRunningRequests: 4,
   signal: null,
@@ -81,6 +82,18 @@ describe('checkModel', () => {
     });
     expect(half.gpuBytes.keysAndValues / whole.gpuBytes.keysAndValues).toBeCloseTo(0.5, 0);
     expect(half).toMatchObject({ draft: null, sameVocabulary: null, fits: true });
+  });
+
+  test('a draft of fewer tokens takes the smaller logits and nothing else less', async () => {
+    const [target, draft] = pair();
+    const whole = await check(target, draft);
+    const limited = await check(target, draft, { headTokens: 512 });
+    // Logits for a token of each of 4 requests, their distributions for 32 rows; a chunk of 8 bytes for each 1,024.
+    const saved = 4 * (2048 - 512) * (4 + 32) + 4 * 8;
+    expect(whole.gpuBytes.logits - limited.gpuBytes.logits).toBe(saved);
+    expect(whole.gpuBytes.total - limited.gpuBytes.total).toBe(saved);
+    expect(await check(target, draft, { headTokens: 4096 })).toEqual(whole);
+    expect(await check(target, null, { headTokens: 512 })).toEqual(await check(target));
   });
 
   test('knows the size of a GGUF file and of shards from their heads', async () => {

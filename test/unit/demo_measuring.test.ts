@@ -13,6 +13,7 @@ const model = (name: string, dispatchesPerPass: number): ModelInfo => ({
   layerCount: 2,
   hiddenSize: 8,
   vocabSize: 16,
+  headTokens: 16,
   eosTokenIds: [1],
   maxContextLength: 64,
   weightBytes: 2000,

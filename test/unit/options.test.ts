@@ -310,6 +310,7 @@ describe('accepted', () => {
       target: 'https://example.org/models/Tiny%20Target/?v=2#x',
       draft: null,
       ngram: null,
+      headTokens: null,
       contextLength: null,
       dtype: null,
       roundsInFlight: 2,
@@ -343,6 +344,7 @@ describe('accepted', () => {
     expect(parseEngineOptions({ ...options, ...worker }, ['worker', 'gpu'])).toEqual({
       ...options,
       ngram: null,
+      headTokens: null,
       extras: worker,
     });
   });

@@ -156,6 +156,18 @@ describe('loading', () => {
     await engine.dispose();
   });
 
+  test('hands on a draft model with the number of its tokens, and its URL as the page means it', async () => {
+    vi.stubGlobal('document', { baseURI: 'https://page.test/app/index.html' });
+    const engine = await createEngine({
+      target: 'models/a/',
+      draft: { model: '/models/b/', headTokens: 512 },
+      worker: fakeWorker(log),
+    });
+    expect(log.created[0]?.draft).toEqual({ model: 'https://page.test/models/b/', headTokens: 512 });
+    expect(log.created[0]).not.toHaveProperty('headTokens');
+    await engine.dispose();
+  });
+
   test('resolves repository ids against the hub, and keeps their names', async () => {
     vi.stubGlobal('document', { baseURI: 'https://page.test/app/index.html' });
     const engine = await createEngine({ target: 'org/model', draft: 'org/small@v1', worker: fakeWorker(log) });

@@ -22,6 +22,7 @@ export const info: EngineInfo = {
     layerCount: 1,
     hiddenSize: 4,
     vocabSize: 512,
+    headTokens: 512,
     eosTokenIds: [1],
     maxContextLength: 256,
     weightBytes: 1,

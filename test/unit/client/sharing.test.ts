@@ -59,6 +59,11 @@ describe('the engines that tabs share', () => {
       InvalidOptionError,
     );
     await join('one', { target, draft: { method: 'ngram' } });
+    await join('two', { target, draft: { model: target, headTokens: 512 } });
+    for (const draft of [target, { model: target, headTokens: 256 }]) {
+      expect(await rejection(join('two', { target, draft }))).toBeInstanceOf(InvalidOptionError);
+    }
+    await join('two', { target, draft: { model: target, headTokens: 512 } });
   });
 
   test('go on loading when one who waits leaves, and stop when all have', async () => {

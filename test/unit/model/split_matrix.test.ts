@@ -1,7 +1,14 @@
 /** Embedding and head in parts that one binding holds. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { packedBytes, partRows, rowsPerGroup, segmentsOf } from '../../../src/kernels/packed.ts';
+import {
+  firstRows,
+  type PackedMatrix,
+  packedBytes,
+  partRows,
+  rowsPerGroup,
+  segmentsOf,
+} from '../../../src/kernels/packed.ts';
 
 const format = fc.constantFrom('f16', 'q8', 'q4');
 const inputSize = fc.integer({ min: 1, max: 1024 }).map((vectors) => vectors * 4);
@@ -32,4 +39,23 @@ test('one part where there is no limit, or it holds all; never none', () => {
   expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', Infinity)).toEqual([262_144]);
   expect(partRows({ outputSize: 262_144, inputSize: 640 }, 'q8', 2 ** 27)).toHaveLength(2); // Gemma 3 270M on 128 MiB
   expect(partRows({ outputSize: 5, inputSize: 4096 }, 'f16', 1)).toEqual([4, 1]); // those of a workgroup stay together
+});
+
+test('the first rows of a split matrix: whole parts, a piece of the last, all in the buffers that there are', () => {
+  const part = (firstRow: number, outputSize: number) => {
+    const matrix = { outputSize, inputSize: 64, format: 'f16', segments: 4, segmentWords: 2 } as PackedMatrix;
+    return { firstRow, matrix: { ...matrix, buffer: { label: `from ${firstRow}` } as GPUBuffer } };
+  };
+  const split = [part(0, 32), part(32, 32), part(64, 10)];
+  const rowsOf = (count: number) =>
+    firstRows(split, count).map(({ firstRow, matrix }) => [firstRow, matrix.outputSize]);
+  expect(rowsOf(1)).toEqual([[0, 1]]);
+  expect(rowsOf(32)).toEqual([[0, 32]]);
+  expect(rowsOf(33)).toEqual([
+    [0, 32],
+    [32, 1],
+  ]);
+  expect(firstRows(split, 74)).toEqual(split);
+  expect(firstRows(split, Infinity)).toEqual(split);
+  expect(firstRows(split, 70)[2]).toEqual(part(64, 6));
 });
