@@ -4,8 +4,8 @@
  * page's own button, so these figures and those that people send are made by one piece of code.
  *
  * `npm run bench -- --kernels [--only stories-3m]`: the few-rows matmul by itself.
- * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2]`: v, c and the speedup for given acceptance, with
- * random weights of these models' shapes. Both take `--samples 5`.
+ * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2 --head-tokens 16384]`: v, c and the speedup for given
+ * acceptance, with random weights of these models' shapes. Both take `--samples 5`.
  * `npm run bench -- --replay [--tokens 64 --repeats 3]`: observed speedup against the cost model's for given acceptance.
  * These only print; with `--node` they run in Node, on Dawn (the `webgpu` package), where there is no browser for the GPU
  * at hand.
@@ -36,6 +36,7 @@ const { values } = parseArgs({
     baselines: { type: 'boolean', default: false },
     dtype: { type: 'string', default: 'q4' },
     layers: { type: 'string' },
+    'head-tokens': { type: 'string' },
     samples: { type: 'string', default: '5' },
     node: { type: 'boolean', default: false },
   },
@@ -87,7 +88,9 @@ try {
 /** The module of a bench that prints figures, and what it is called with. */
 function figuresOf() {
   const sampleCount = Number(values.samples);
-  const layers = values.layers === undefined ? null : Number(values.layers);
+  const numberOf = (/** @type {string | undefined} */ given) => (given === undefined ? null : Number(given));
+  const layers = numberOf(values.layers);
+  const headTokens = numberOf(values['head-tokens']);
   if (values.replay) {
     const options = { tokens: Number(values.tokens), repeats: Number(values.repeats) };
     return { file: 'replay.bench.ts', run: 'benchReplay', print: 'replayMarkdown', options };
@@ -103,7 +106,7 @@ function figuresOf() {
         file: 'shapes.bench.ts',
         run: 'benchShapes',
         print: 'shapesMarkdown',
-        options: { ...values, layers, sampleCount },
+        options: { ...values, layers, headTokens, sampleCount },
       };
 }
 

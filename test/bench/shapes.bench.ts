@@ -85,6 +85,8 @@ export type ShapesOptions = {
   dtype: WeightFormat;
   /** Of each model at most so many; null: all. */
   layers: number | null;
+  /** The option `headTokens` of the draft; null: its whole vocabulary. */
+  headTokens: number | null;
   sampleCount: number;
 };
 
@@ -92,6 +94,8 @@ export type ShapesReport = ShapesOptions & {
   adapter: string;
   costs: CostReport;
   layerCounts: { target: number; draft: number };
+  /** Ids that the draft proposes, and those of its vocabulary. */
+  draftTokens: { head: number; vocabulary: number };
   weightBytes: { target: number; draft: number };
   /** Weights of the target / time of one row. */
   bytesPerSecond: number;
@@ -109,18 +113,18 @@ export type StepTimes = { label: string; dispatches: number; microseconds: numbe
 const profiledRows = [1, 2, 4, 8];
 
 export async function benchShapes(options: ShapesOptions): Promise<ShapesReport> {
-  const { shapes, dtype, layers, sampleCount } = options;
+  const { shapes, dtype, layers, headTokens, sampleCount } = options;
   const [targetName = '', draftSuffix = ''] = shapes.split('+');
   const draftName = draftSuffix in published ? draftSuffix : `${targetName.split('-')[0]}-${draftSuffix}`;
   const gpu = await openGpu(withTimestamps(navigator.gpu));
   try {
-    const open = async (name: string) => {
+    const open = async (name: string, headTokens: number | null) => {
       const config = configOf(name, layers);
       const weights = randomWeights(gpu, name, config, dtype);
-      const size = { slots: 1, contextLength: 256, rowCapacity: 64, paddedRows: false };
+      const size = { slots: 1, contextLength: 256, rowCapacity: 64, headTokens, paddedRows: false };
       return { weights, config, forward: await createForward(gpu, name, config, weights, size) };
     };
-    const [target, draft] = [await open(targetName), await open(draftName)];
+    const [target, draft] = [await open(targetName, null), await open(draftName, headTokens)];
     const sequences = createSequences(gpu, { slots: 1, contextLength: 256, vocabSize: target.config.vocabSize });
     const forwards = { target: target.forward, draft: draft.forward };
     const plan = await createRoundPlan(gpu, forwards, { sequences });
@@ -140,6 +144,7 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
       adapter: adapterLine(gpu),
       costs,
       layerCounts: { target: target.config.layerCount, draft: draft.config.layerCount },
+      draftTokens: { head: draft.forward.vocabSize, vocabulary: draft.config.vocabSize },
       weightBytes: { target: target.weights.sizeBytes, draft: draft.weights.sizeBytes },
       bytesPerSecond: (1000 * target.weights.sizeBytes) / costs.targetStepMs,
       copyBytesPerSecond,
@@ -236,7 +241,7 @@ const copyKernel: Kernel = {
 };
 
 export function shapesMarkdown(report: ShapesReport): string {
-  const { shapes, dtype, costs, layerCounts, weightBytes, adapter } = report;
+  const { shapes, dtype, costs, layerCounts, draftTokens, weightBytes, adapter } = report;
   const row = (...cells: (string | number)[]) => `| ${cells.join(' | ')} |`;
   const ks = costs.v.map((_, k) => k);
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1);
@@ -244,7 +249,8 @@ export function shapesMarkdown(report: ShapesReport): string {
   return [
     `## ${shapes}, ${dtype}, random weights: ${adapter}`,
     '',
-    `Layers: target ${layerCounts.target}, draft ${layerCounts.draft}; weights ${mib(weightBytes.target)}, ${mib(weightBytes.draft)}. ` +
+    `Layers: target ${layerCounts.target}, draft ${layerCounts.draft}; the draft proposes ${draftTokens.head} of ` +
+      `${draftTokens.vocabulary} tokens; weights ${mib(weightBytes.target)}, ${mib(weightBytes.draft)}. ` +
       `Target step ${costs.targetStepMs.toFixed(2)} ms (${gigabytes(report.bytesPerSecond)} GB/s; a copy: ` +
       `${gigabytes(report.copyBytesPerSecond)}), draft step ${costs.draftStepMs?.toFixed(2)} ms, ` +
       `c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples.`,
