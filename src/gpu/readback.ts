@@ -58,17 +58,18 @@ export async function findLateWaits(gpu: Gpu): Promise<void> {
     await readWords(gpu, buffer);
     return performance.now() - start;
   };
-  const leastOf = async (count: number): Promise<number> => {
-    let least = Infinity;
-    for (let i = 0; i < count && least > lateMs; i++) least = Math.min(least, await wait());
-    return least;
+  /** A busy machine may be late once or twice. */
+  const isLate = async (): Promise<boolean> => {
+    for (let i = 0; i < 3; i++) if ((await wait()) <= lateMs) return false;
+    return true;
   };
   try {
     gpu.pokes = null;
-    // A busy machine may be late once, and the first wait of a device.
-    if ((await leastOf(4)) <= lateMs) return;
+    // The first wait may begin at any moment between two looks, those behind it begin at a look.
+    await wait();
+    if (!(await isLate())) return;
     gpu.pokes = { waiting: 0, timer: null };
-    if ((await leastOf(4)) > lateMs) gpu.pokes = null;
+    if (await isLate()) gpu.pokes = null;
   } finally {
     destroyBuffer(gpu, buffer);
   }
