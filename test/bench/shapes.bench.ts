@@ -20,6 +20,7 @@ import { measureCosts } from '../../src/speculative/costs.ts';
 import { createRoundPlan, encodeVerify, type RoundPlan } from '../../src/speculative/round.ts';
 import { createSequences, setTurns } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
+import { stepGroups } from './steps.ts';
 import { adapterLine, timePasses, withTimestamps } from './timing.ts';
 
 const llama = {
@@ -107,7 +108,7 @@ export type ShapesReport = ShapesOptions & {
   speedups: { alpha: number; byDraftLength: number[] }[];
 };
 
-/** The steps of one name in a pass, in the place they have in every layer. */
+/** A StepGroup and its times. */
 export type StepTimes = { label: string; dispatches: number; microseconds: number[] };
 
 const profiledRows = [1, 2, 4, 8];
@@ -175,14 +176,7 @@ async function profile(
   sampleCount: number,
   into: StepTimes[],
 ): Promise<void> {
-  const { few } = forward.body;
-  const { dispatchesPerLayer } = forward;
-  const beforeLayers = few.length % dispatchesPerLayer;
-  const kinds = Array.from({ length: dispatchesPerLayer }, (_, place) => {
-    const steps = few.filter((_, i) => i >= beforeLayers && (i - beforeLayers) % dispatchesPerLayer === place);
-    return { label: `${place + 1} ${steps[0]?.label}`, steps };
-  });
-  kinds.push({ label: 'embed', steps: few.slice(0, beforeLayers) }, { label: 'final norm, head', steps: forward.head });
+  const kinds = stepGroups(forward);
   const encode = (steps: readonly Step[]) => (pass: Pass) => {
     for (const step of steps) encodeStep(pass, step, { rows, blocks: 1 });
   };
