@@ -7,6 +7,8 @@
  * `npm run bench -- --shapes smollm2-1.7b+135m [--dtype q4 --layers 2 --head-tokens 16384]`: v, c and the speedup for given
  * acceptance, with random weights of these models' shapes. Both take `--samples 5`.
  * `npm run bench -- --replay [--tokens 64 --repeats 3]`: observed speedup against the cost model's for given acceptance.
+ * `npm run bench -- --passes [--samples 5]`: passes of the embedded target beside each other and what is asked of them:
+ * long context, prompt, matmuls and dispatches, drafts looked up in the text.
  * These only print; with `--node` they run in Node, on Dawn (the `webgpu` package), where there is no browser for the GPU
  * at hand.
  * `npm run bench -- --baselines [--tokens 64 --repeats 3]`: beside transformers.js and wllama, see baselines.mjs.
@@ -33,6 +35,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     shapes: { type: 'string' },
     replay: { type: 'boolean', default: false },
+    passes: { type: 'boolean', default: false },
     baselines: { type: 'boolean', default: false },
     dtype: { type: 'string', default: 'q4' },
     layers: { type: 'string' },
@@ -42,7 +45,7 @@ const { values } = parseArgs({
   },
 });
 
-const printsOnly = values.kernels || values.replay || values.shapes !== undefined;
+const printsOnly = values.kernels || values.replay || values.passes || values.shapes !== undefined;
 const serverOptions = {
   configFile: join(root, 'vite.config.ts'),
   logLevel: /** @type {const} */ ('error'),
@@ -94,6 +97,9 @@ function figuresOf() {
   if (values.replay) {
     const options = { tokens: Number(values.tokens), repeats: Number(values.repeats) };
     return { file: 'replay.bench.ts', run: 'benchReplay', print: 'replayMarkdown', options };
+  }
+  if (values.passes) {
+    return { file: 'passes.bench.ts', run: 'benchPasses', print: 'passesMarkdown', options: { sampleCount } };
   }
   return values.kernels
     ? {
