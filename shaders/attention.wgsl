@@ -5,12 +5,13 @@
 //      values (pages, K, 64, headDim / 4) of four f16; blockTable (slots, blocks) u32
 // Out: partials (T, H, blocks, headDim / 4 + 1) of vec4 f32: weighted values, then (maximum, sum, 0, 0)
 // Dispatch: (blocks, K, query groups · ceil(H / K / 8)) workgroups of 64; the host's upper bounds set blocks and groups.
-//   Overrides: HEAD_DIM. Needs: nothing optional.
+//   Overrides: HEAD_DIM, QUERIES (most queries of a workgroup: 1, 2, 4, 8). Needs: nothing optional.
 // Numerics: blocks lie at absolute positions, and a query is summed alike whichever others it shares a workgroup with, so
 //   a row's bits do not depend on the pass that computes it. Maximum and sum: every 8th position per lane, lanes folded
 //   left to right; values: 64 / (headDim / 4) parts of neighbouring positions, each ascending, folded left to right.
 // Twin: test/reference/attention.ts
 override HEAD_DIM: u32;
+override QUERIES: u32;
 
 struct Params {
   headCount: u32,
@@ -28,12 +29,12 @@ struct Params {
 @group(0) @binding(5) var<storage, read> blockTable: array<u32>;
 @group(0) @binding(6) var<storage, read_write> partials: array<vec4<f32>>;
 
-const QUERIES = 8u;
+const SHARED_QUERIES = 8u;  // that a workgroup may get: with fewer to a pass, a pipeline for fewer serves it
 const LOWEST = -3.4028234e38;  // the score of a position that a query does not see
-var<workgroup> scores: array<f32, 512>;       // (queries, 64 positions), then their exponentials
-var<workgroup> folded: array<f32, 64>;        // (queries, 8 lanes)
-var<workgroup> highest: array<f32, 8>;        // (queries,)
-var<workgroup> parts: array<vec4<f32>, 512>;  // (queries, lanes)
+var<workgroup> scores: array<f32, QUERIES * 64u>;       // (queries, 64 positions), then their exponentials
+var<workgroup> folded: array<f32, QUERIES * 8u>;        // (queries, 8 lanes)
+var<workgroup> highest: array<f32, QUERIES>;            // (queries,)
+var<workgroup> parts: array<vec4<f32>, QUERIES * 64u>;  // (queries, lanes)
 
 // The positions of the block that a row sees, from x to before y.
 fn seen_by(t: u32, block: u32) -> vec2<u32> {
@@ -75,9 +76,9 @@ fn add_value(total: vec4<f32>, weight: f32, value: vec4<f32>) -> vec4<f32> {
 fn add_values(sum: vec4<f32>, j: u32, i: u32, end: u32, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> vec4<f32> {
   let at = j * 64u + i;
   var total = add_value(sum, scores[at], v0);
-  total = add_value(total, select(0.0, scores[min(at + 1u, 511u)], i + 1u < end), v1);
-  total = add_value(total, select(0.0, scores[min(at + 2u, 511u)], i + 2u < end), v2);
-  return add_value(total, select(0.0, scores[min(at + 3u, 511u)], i + 3u < end), v3);
+  total = add_value(total, select(0.0, scores[min(at + 1u, QUERIES * 64u - 1u)], i + 1u < end), v1);
+  total = add_value(total, select(0.0, scores[min(at + 2u, QUERIES * 64u - 1u)], i + 2u < end), v2);
+  return add_value(total, select(0.0, scores[min(at + 3u, QUERIES * 64u - 1u)], i + 3u < end), v3);
 }
 
 @compute @workgroup_size(64)
@@ -86,15 +87,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let kvHead = group.y;
   let headsPerKv = params.headCount / params.kvHeadCount;
   // A key/value head of more than 8 heads takes several workgroups.
-  let partsPerGroup = (headsPerKv + QUERIES - 1u) / QUERIES;
+  let partsPerGroup = (headsPerKv + SHARED_QUERIES - 1u) / SHARED_QUERIES;
   let groupIndex = group.z / partsPerGroup;
   if (groupIndex >= rows.groupCount) {
     return;
   }
   let queryGroup = rows.row[groupIndex].group;
   let firstRow = queryGroup & 0xffffu;
-  let first = (group.z % partsPerGroup) * QUERIES;  // of the group's queries
-  let count = min(QUERIES, (queryGroup >> 16u) * headsPerKv - first);
+  let first = (group.z % partsPerGroup) * SHARED_QUERIES;  // of the group's queries
+  let count = min(SHARED_QUERIES, (queryGroup >> 16u) * headsPerKv - first);
   var seen = vec2(64u, 0u);  // by any of the queries
   for (var j = 0u; j < count; j += 1u) {
     let own = seen_by(firstRow + (first + j) / headsPerKv, block);
@@ -133,38 +134,41 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let k2 = unpack_halves(keys[(page * quads + min(i + 2u, quads - 1u)) * 64u + lane]);
       let k3 = unpack_halves(keys[(page * quads + min(i + 3u, quads - 1u)) * 64u + lane]);
       score0 = add_products(score0, query0 + i, quads - i, k0, k1, k2, k3);
-      if (count > 1u) { score1 = add_products(score1, query1 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 2u) { score2 = add_products(score2, query2 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 3u) { score3 = add_products(score3, query3 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 4u) { score4 = add_products(score4, query4 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 5u) { score5 = add_products(score5, query5 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 6u) { score6 = add_products(score6, query6 + i, quads - i, k0, k1, k2, k3); }
-      if (count > 7u) { score7 = add_products(score7, query7 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 1u && count > 1u) { score1 = add_products(score1, query1 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 2u && count > 2u) { score2 = add_products(score2, query2 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 3u && count > 3u) { score3 = add_products(score3, query3 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 4u && count > 4u) { score4 = add_products(score4, query4 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 5u && count > 5u) { score5 = add_products(score5, query5 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 6u && count > 6u) { score6 = add_products(score6, query6 + i, quads - i, k0, k1, k2, k3); }
+      if (QUERIES > 7u && count > 7u) { score7 = add_products(score7, query7 + i, quads - i, k0, k1, k2, k3); }
     }
     scores[lane] = score0;
-    scores[64u + lane] = score1;
-    scores[128u + lane] = score2;
-    scores[192u + lane] = score3;
-    scores[256u + lane] = score4;
-    scores[320u + lane] = score5;
-    scores[384u + lane] = score6;
-    scores[448u + lane] = score7;
+    if (QUERIES > 1u) { scores[64u + lane] = score1; }
+    if (QUERIES > 2u) { scores[128u + lane] = score2; }
+    if (QUERIES > 3u) { scores[192u + lane] = score3; }
+    if (QUERIES > 4u) { scores[256u + lane] = score4; }
+    if (QUERIES > 5u) { scores[320u + lane] = score5; }
+    if (QUERIES > 6u) { scores[384u + lane] = score6; }
+    if (QUERIES > 7u) { scores[448u + lane] = score7; }
   }
   workgroupBarrier();
 
   // From here on 8 lanes serve a query.
+  let serves = lane < QUERIES * 8u;
   let j = lane / 8u;
   let part8 = lane % 8u;
   let own = seen_by(firstRow + (first + min(j, count - 1u)) / headsPerKv, block);
   var most = LOWEST;
-  for (var i = part8; i < 64u; i += 8u) {
-    if (i >= own.x && i < own.y) {
-      most = max(most, scores[j * 64u + i] * params.scale);
+  if (serves) {
+    for (var i = part8; i < 64u; i += 8u) {
+      if (i >= own.x && i < own.y) {
+        most = max(most, scores[j * 64u + i] * params.scale);
+      }
     }
+    folded[lane] = most;
   }
-  folded[lane] = most;
   workgroupBarrier();
-  if (part8 == 0u) {
+  if (serves && part8 == 0u) {
     for (var i = 1u; i < 8u; i += 1u) {
       most = max(most, folded[lane + i]);
     }
@@ -172,17 +176,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   var sum = 0.0;
-  for (var i = part8; i < 64u; i += 8u) {
-    var weight = 0.0;
-    if (i >= own.x && i < own.y) {
-      weight = exp(scores[j * 64u + i] * params.scale - highest[j]);
+  if (serves) {
+    for (var i = part8; i < 64u; i += 8u) {
+      var weight = 0.0;
+      if (i >= own.x && i < own.y) {
+        weight = exp(scores[j * 64u + i] * params.scale - highest[j]);
+      }
+      scores[j * 64u + i] = weight;
+      sum = sum + weight;
     }
-    scores[j * 64u + i] = weight;
-    sum = sum + weight;
+    folded[lane] = sum;
   }
-  folded[lane] = sum;
   workgroupBarrier();
-  if (part8 == 0u && j < count) {
+  if (serves && part8 == 0u && j < count) {
     for (var i = 1u; i < 8u; i += 1u) {
       sum = sum + folded[lane + i];
     }
@@ -212,22 +218,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let v2 = unpack_halves(values[(page * 64u + min(i + 2u, 63u)) * quads + quad]);
       let v3 = unpack_halves(values[(page * 64u + min(i + 3u, 63u)) * quads + quad]);
       total0 = add_values(total0, 0u, i, end, v0, v1, v2, v3);
-      if (count > 1u) { total1 = add_values(total1, 1u, i, end, v0, v1, v2, v3); }
-      if (count > 2u) { total2 = add_values(total2, 2u, i, end, v0, v1, v2, v3); }
-      if (count > 3u) { total3 = add_values(total3, 3u, i, end, v0, v1, v2, v3); }
-      if (count > 4u) { total4 = add_values(total4, 4u, i, end, v0, v1, v2, v3); }
-      if (count > 5u) { total5 = add_values(total5, 5u, i, end, v0, v1, v2, v3); }
-      if (count > 6u) { total6 = add_values(total6, 6u, i, end, v0, v1, v2, v3); }
-      if (count > 7u) { total7 = add_values(total7, 7u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 1u && count > 1u) { total1 = add_values(total1, 1u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 2u && count > 2u) { total2 = add_values(total2, 2u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 3u && count > 3u) { total3 = add_values(total3, 3u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 4u && count > 4u) { total4 = add_values(total4, 4u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 5u && count > 5u) { total5 = add_values(total5, 5u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 6u && count > 6u) { total6 = add_values(total6, 6u, i, end, v0, v1, v2, v3); }
+      if (QUERIES > 7u && count > 7u) { total7 = add_values(total7, 7u, i, end, v0, v1, v2, v3); }
     }
     parts[lane] = total0;
-    parts[64u + lane] = total1;
-    parts[128u + lane] = total2;
-    parts[192u + lane] = total3;
-    parts[256u + lane] = total4;
-    parts[320u + lane] = total5;
-    parts[384u + lane] = total6;
-    parts[448u + lane] = total7;
+    if (QUERIES > 1u) { parts[64u + lane] = total1; }
+    if (QUERIES > 2u) { parts[128u + lane] = total2; }
+    if (QUERIES > 3u) { parts[192u + lane] = total3; }
+    if (QUERIES > 4u) { parts[256u + lane] = total4; }
+    if (QUERIES > 5u) { parts[320u + lane] = total5; }
+    if (QUERIES > 6u) { parts[384u + lane] = total6; }
+    if (QUERIES > 7u) { parts[448u + lane] = total7; }
     workgroupBarrier();
     for (var o = lane; o < count * width; o += 64u) {
       let q = o / width;

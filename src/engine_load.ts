@@ -7,6 +7,7 @@ import { dispatchesPerPass, type Forward } from './model/forward.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
 import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
+import { findAttentionMismatches } from './model/self_test_attention.ts';
 import type { ModelSource } from './model/source.ts';
 import { matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
@@ -93,7 +94,9 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   options.signal?.throwIfAborted();
   await findLateWaits(gpu);
   const matrices = weights.flatMap(matricesOf);
-  const paddedRows = (await findRowMismatches(gpu, matrices)).length > 0;
+  const configs = files.map(({ config }) => config);
+  const mismatches = [...(await findRowMismatches(gpu, matrices)), ...(await findAttentionMismatches(gpu, configs))];
+  const paddedRows = mismatches.length > 0;
   options.signal?.throwIfAborted();
   const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows });
   const { forwards, sequences, plan, ring, pageCount } = parts;

@@ -4,7 +4,7 @@ import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
+import { createBindGroup, createPipeline, type Kernel, type PassShape, type Step } from '../gpu/kernel.ts';
 import type { AttentionShape } from './rope_kv.ts';
 
 export const attention: Kernel = {
@@ -19,7 +19,7 @@ export const attention: Kernel = {
     { name: 'blockTable', kind: 'read' },
     { name: 'partials', kind: 'write' },
   ],
-  overrides: ['HEAD_DIM'],
+  overrides: ['HEAD_DIM', 'QUERIES'],
   params: [
     { name: 'headCount', type: 'u32' },
     { name: 'kvHeadCount', type: 'u32' },
@@ -29,12 +29,26 @@ export const attention: Kernel = {
   ],
 };
 
-/** Query heads and rows that share a load of keys and values. */
+/** Query heads and rows that share a load of keys and values: SHARED_QUERIES of the shader. */
 const sharedQueries = 8;
+/** The pipelines, by the queries that they have room for. What is not there takes no registers and no workgroup memory. */
+const queryVariants = [1, 2, 4, 8] as const;
 
 /** Most neighbouring rows of a slot that share loads of keys and values: a query group of rows.wgsl. */
 export function groupRowsOf({ headCount, kvHeadCount }: Pick<AttentionShape, 'headCount' | 'kvHeadCount'>): number {
   return Math.max(1, Math.floor((sharedQueries * kvHeadCount) / headCount));
+}
+
+/** Which pipeline serves workgroups of so many rows of a query group. */
+export function queryVariantOf(heads: Pick<AttentionShape, 'headCount' | 'kvHeadCount'>, rows: number): number {
+  const queries = Math.min(sharedQueries, (heads.headCount / heads.kvHeadCount) * Math.min(rows, groupRowsOf(heads)));
+  return queryVariants.find((variant) => variant >= queries) as number;
+}
+
+/** The pipelines that passes of these heads can take. */
+export function queryVariantsOf(heads: Pick<AttentionShape, 'headCount' | 'kvHeadCount'>): number[] {
+  const rowCounts = Array.from({ length: groupRowsOf(heads) }, (_, i) => i + 1);
+  return [...new Set(rowCounts.map((rows) => queryVariantOf(heads, rows)))];
 }
 
 /** Bytes of `partials` for T rows: (T, H, blocks, headDim / 4 + 1) of vec4 f32. */
@@ -42,6 +56,7 @@ export function partialsSize(rows: number, { headCount, headDim, blocksPerSlot }
   return rows * headCount * blocksPerSlot * (headDim + 4) * 4;
 }
 
+/** `paddedQueries`: one pipeline of 8 queries serves every pass, for devices on which the variants differ in rounding. */
 export async function attentionStep(
   gpu: Gpu,
   buffers: {
@@ -53,11 +68,19 @@ export async function attentionStep(
     partials: GPUBuffer;
   },
   { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
-  { scale, window }: { scale: number; window: number | null },
+  { scale, window, paddedQueries }: { scale: number; window: number | null; paddedQueries: boolean },
 ): Promise<Step> {
   const groupRows = groupRowsOf({ headCount, kvHeadCount });
   const partsPerGroup = Math.ceil(headCount / kvHeadCount / sharedQueries);
-  const pipeline = await createPipeline(gpu, attention, { HEAD_DIM: headDim });
+  const variants = paddedQueries ? [sharedQueries] : queryVariantsOf({ headCount, kvHeadCount });
+  const compile = async (queries: number) =>
+    [queries, await createPipeline(gpu, attention, { HEAD_DIM: headDim, QUERIES: queries })] as const;
+  const pipelines = new Map(await Promise.all(variants.map(compile)));
+  // Each run has a row at least.
+  const pipelineOf = ({ rows, runs = 1 }: PassShape): GPUComputePipeline => {
+    const queries = paddedQueries ? sharedQueries : queryVariantOf({ headCount, kvHeadCount }, rows - runs + 1);
+    return pipelines.get(queries) as GPUComputePipeline;
+  };
   const params = createParams(gpu, 'attention params', [
     headCount,
     kvHeadCount,
@@ -68,7 +91,7 @@ export async function attentionStep(
   return {
     label: 'attention',
     bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),
-    pipeline: () => pipeline,
+    pipeline: pipelineOf,
     grid: ({ rows, runs = 1, blocks }) => {
       // Each run fills its groups but for the last.
       const groups = Math.floor((rows + runs * (groupRows - 1)) / groupRows);

@@ -169,7 +169,13 @@ export async function createForward(
     return [
       ...matmul(layer.qkv, hidden, qkv, { stream: { norm: normOf(attentionNorm) } }),
       both(ropeKvStep(gpu, ropeBuffers, shape, ropeOptions)),
-      both(attentionStep(gpu, attentionBuffers, shape, { scale: config.attentionScale, window })),
+      both(
+        attentionStep(gpu, attentionBuffers, shape, {
+          scale: config.attentionScale,
+          window,
+          paddedQueries: paddedRows,
+        }),
+      ),
       both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm, ffnNorm),
       ...matmul(layer.gateUp, hidden, ffn, { activation, stream: { norm: normOf(ffnNorm) } }),

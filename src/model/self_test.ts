@@ -20,7 +20,8 @@ const epsilon = 1e-5;
 /**
  * Do the matmul variants give a row the same bits on this device, in each few-rows pipeline and in the tile with its
  * norm_input? The order of summation is the same, but a compiler may contract or reassociate one variant and not another
- * (WGSL allows it). All other kernels run one pipeline for every pass, so a row's bits cannot depend on it there.
+ * (WGSL allows it). Attention: self_test_attention.ts. All other kernels run one pipeline for every pass, so a row's bits
+ * cannot depend on it there.
  * @returns the names of the variants that differ from the 8-row kernel; empty when all agree.
  */
 export async function findRowMismatches(
@@ -105,7 +106,7 @@ export async function findRowMismatches(
 }
 
 /** Deterministic values in [−1, 1): a linear congruential generator is enough to fill mantissas. */
-function pseudoRandom(seed: number): () => number {
+export function pseudoRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { attentionStep, groupRowsOf, partialsSize } from '../../src/kernels/attention.ts';
+import {
+  attentionStep,
+  groupRowsOf,
+  partialsSize,
+  queryVariantOf,
+  queryVariantsOf,
+} from '../../src/kernels/attention.ts';
 import { attentionFoldStep } from '../../src/kernels/attention_fold.ts';
 import { ropeKvStep } from '../../src/kernels/rope_kv.ts';
 import { rotationTable } from '../../src/model/rope.ts';
+import { findAttentionMismatches } from '../../src/model/self_test_attention.ts';
 import { attention } from '../reference/attention.ts';
 import { decodeFloat16, roundToCache } from '../reference/float_formats.ts';
 import { createRandom } from '../reference/random.ts';
@@ -17,6 +24,7 @@ import {
   rounded,
   rowsOf,
   run,
+  withShaders,
   words,
 } from './kernel_bench.ts';
 
@@ -63,7 +71,11 @@ describe.each([
         qkNorm: 'none',
         epsilon: 1e-6,
       }),
-      await attentionStep(device(), { rows, query, keys, values, blockTable, partials }, shape, { scale, window }),
+      await attentionStep(device(), { rows, query, keys, values, blockTable, partials }, shape, {
+        scale,
+        window,
+        paddedQueries: false,
+      }),
       await attentionFoldStep(device(), { rows, partials, output }, shape, { window }),
     );
     expectClose(await readFloats(query), twin.q);
@@ -82,4 +94,33 @@ describe.each([
     expect(v).toEqual(roundToCache(twin.v));
     expectClose(await readFloats(output), attention(twin.q, k, v, positions, heads, { scale, window }), 1e-5);
   });
+});
+
+it('a pass takes the pipeline with room for its queries, and no more are made', () => {
+  const variants = (headCount: number, kvHeadCount: number) => queryVariantsOf({ headCount, kvHeadCount });
+  expect(variants(32, 32)).toEqual([1, 2, 4, 8]);
+  expect(variants(9, 3)).toEqual([4, 8]);
+  expect(variants(14, 2)).toEqual([8]);
+  expect(variants(11, 1)).toEqual([8]);
+  const heads = { headCount: 4, kvHeadCount: 2 };
+  expect([1, 2, 3, 4, 64].map((rows) => queryVariantOf(heads, rows))).toEqual([2, 4, 8, 8, 8]);
+});
+
+it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
+  const models = [
+    { headCount: 4, kvHeadCount: 4, headDim: 64 },
+    { headCount: 4, kvHeadCount: 2, headDim: 20 },
+    { headCount: 6, kvHeadCount: 2, headDim: 128 },
+    { headCount: 11, kvHeadCount: 1, headDim: 16 },
+  ];
+  expect(await findAttentionMismatches(device(), models)).toEqual([]);
+  const swapped = (label: string, code: string) =>
+    label.includes('QUERIES=4')
+      ? code.replace('q.x * k.x', 'q.SWAP').replace('q.w * k.w', 'q.x * k.x').replace('q.SWAP', 'q.w * k.w')
+      : code;
+  expect(await withShaders(swapped, () => findAttentionMismatches(device(), models))).toEqual([
+    'attention of 4, heads 4/4/64',
+    'attention of 4, heads 4/2/20',
+    'attention of 4, heads 6/2/128',
+  ]);
 });
