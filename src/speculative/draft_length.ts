@@ -49,6 +49,8 @@ const probeRounds = 4;
  */
 const ownWeight = 0.02;
 const allWeight = 0.002;
+/** The first rounds of a k weigh more: what was measured at load is worth so many. */
+const measuredWeight = 8;
 const forgetWeight = 0.002;
 /** How far one k's time may move against the others'. */
 const farthestRatio = 1.5;
@@ -75,6 +77,8 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
   /** Of all rounds, observed time / measured; and of each k, how far its own is from that. */
   let scale = 1;
   const ratios = measured.map(() => 1);
+  /** [k] = rounds of it that were timed. */
+  const seen = measured.map(() => 0);
   /** [i] = drafts at position i that the target judged, and agreed with. */
   const judged = measured.slice(1).map(() => 0);
   const agreed = measured.slice(1).map(() => 0);
@@ -162,8 +166,10 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
       const k = drafter === 'ngram' ? draftCount : draftLength;
       const ratio = Math.min(4, roundMs / (measured[k] as number));
       scale += allWeight * (ratio - scale);
+      seen[k] = (seen[k] as number) + 1;
+      const weight = Math.max(ownWeight, 1 / (measuredWeight + (seen[k] as number)));
       for (const [other, own] of ratios.entries()) {
-        const moved = own + (other === k ? ownWeight * (ratio / scale - own) : forgetWeight * (1 - own));
+        const moved = own + (other === k ? weight * (ratio / scale - own) : forgetWeight * (1 - own));
         ratios[other] = Math.min(farthestRatio, Math.max(1 / farthestRatio, moved));
       }
     },

@@ -91,6 +91,12 @@ describe('where rounds take other times than were measured at load', () => {
     expect(efficiency(devices['big draft'], steady(0.7), { slower })).toBeGreaterThan(0.88);
     expect(efficiency(devices.gpu, steady(0.7), { slower: (k) => (k < 3 ? 1 : 1.4) })).toBeGreaterThan(0.88);
   });
+
+  it('long drafts dearer, as with a long context: learns it within one text', () => {
+    const text = { ...steady(0.9), tokenCount: 1000 };
+    expect(efficiency(devices.gpu, text, { slower: (k) => (k < 3 ? 1 : 1.4) })).toBeGreaterThan(0.95);
+    expect(efficiency(devices.gpu, text, { slower: (k) => 1 + 0.07 * k })).toBeGreaterThan(0.95);
+  });
 });
 
 describe('for several sequences at once', () => {
