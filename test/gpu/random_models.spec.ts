@@ -11,7 +11,7 @@ import { createRandom } from '../reference/random.ts';
 import { type RandomModel, type RandomModelOptions, randomModel } from '../reference/random_model.ts';
 import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
 import { bitsOf, feed, readLogits } from './forward_bench.ts';
-import { device, expectClose } from './kernel_bench.ts';
+import { device, expectClose, withShaders } from './kernel_bench.ts';
 
 const variants: Record<string, RandomModelOptions> = {
   // hidden 44, ffn 36, 6 heads of 20 on 2 kv heads, biases, a head of its own
@@ -145,4 +145,34 @@ describe('speculation', () => {
     expect(Math.max(...rates)).toBeGreaterThan(0.1);
     expect(Math.min(...rates)).toBeLessThan(0.9);
   });
+});
+
+it('a device on which variants round differently: one pipeline of each for every pass, and the same tokens', async () => {
+  const model = randomModel({ max_position_embeddings: 256 }, 77);
+  const [target, draft] = [
+    memorySource('t', randomFolder(model)),
+    memorySource('d', randomFolder(withoutLastLayer(model))),
+  ];
+  const prompt = Array.from({ length: 40 }, (_, i) => 10 + i);
+  const decode = async () => {
+    const engine = await openEngine(target, draft);
+    const generate = async (draftLength: number) =>
+      (await engine.generate(prompt, { draftLength, maxNewTokens: 16, ignoreEos: true }).result).tokens;
+    return {
+      padded: engine.info.paddedRows,
+      lossless: engine.info.lossless,
+      tokens: [await generate(0), await generate(3)],
+    };
+  };
+  const usual = await decode();
+  expect(usual).toMatchObject({ padded: false, lossless: 'exact' });
+  expect(usual.tokens[1]).toEqual(usual.tokens[0]);
+  const used = new Set<string>();
+  const planted = await withShaders((label, code) => {
+    used.add(label);
+    return label === 'matmul_rows FORMAT=0 ROWS=2' ? code.replace('s = 0u; s <', 's = 1u; s <') : code;
+  }, decode);
+  expect(planted).toEqual({ ...usual, padded: true });
+  const attention = [...used].filter((label) => label.startsWith('attention HEAD_DIM'));
+  expect(attention.length).toBeGreaterThan(1); // the self-test tries them
 });
