@@ -24,6 +24,7 @@ it('a device lost in mid-text: the requests go on upon the next one, with the sa
   end();
   expectUndisturbed(results, expected);
   expect(lossy.openedCount()).toBe(2);
+  expect(lossy.headTokens()).toBe(1024);
   expect(toldAfterwards).toBeGreaterThan(2);
 });
 

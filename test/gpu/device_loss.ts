@@ -30,6 +30,8 @@ export type LossyEngine = {
   /** Destroys the device in use. */
   lose(): void;
   openedCount(): number;
+  /** Ids that the draft gets logits for, on the device in use. */
+  headTokens(): number;
 };
 
 export async function openLossyEngine(now: () => number): Promise<LossyEngine> {
@@ -40,9 +42,19 @@ export async function openLossyEngine(now: () => number): Promise<LossyEngine> {
     return gpu;
   };
   const [target, draft] = [embeddedSource('stories-3m'), embeddedSource('stories-650k')];
-  const options = { ...parseEngineOptions({ target: target.url, draft: draft.url }), reopenGpu, now };
+  const given = { target: target.url, draft: { model: draft.url, headTokens: 1024 } };
+  const options = { ...parseEngineOptions(given), reopenGpu, now };
   const engine = await createEngineOn(await reopenGpu(), target, draft, options);
-  return { engine, lose: () => opened.at(-1)?.device.destroy(), openedCount: () => opened.length };
+  return {
+    engine,
+    lose: () => opened.at(-1)?.device.destroy(),
+    openedCount: () => opened.length,
+    headTokens: () => {
+      const buffers = [...(opened.at(-1)?.buffers ?? [])];
+      const logits = buffers.find(({ label }) => label === 'draft logits') as GPUBuffer;
+      return logits.size / 4 / engine.info.maxRunningRequests;
+    },
+  };
 }
 
 /** Runs all three, and tells of every round that arrives: how many there were before it. */

@@ -1,14 +1,11 @@
 /** A draft that proposes the first ids of its vocabulary only: the text stays, and its head computes no other logits. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkPair } from '../../src/check_model.ts';
-import { createEngineOn } from '../../src/engine_core.ts';
 import { WebGPUUnavailableError } from '../../src/errors.ts';
-import { type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { packedBytes } from '../../src/kernels/packed.ts';
 import { createForward } from '../../src/model/forward.ts';
 import { openModel, readWeights } from '../../src/model/load.ts';
 import { uploadWeights, weightFormats } from '../../src/model/weights.ts';
-import { parseEngineOptions } from '../../src/options.ts';
 import type { Engine, GenerateOptions } from '../../src/types.ts';
 import { type LlamaConfigJson, readLlamaConfig, readSafetensors } from '../reference/checkpoint.ts';
 import { createReferenceModel, type ReferenceModel } from '../reference/forward.ts';
@@ -210,7 +207,8 @@ describe('the embedded pair', () => {
     expected = await decode(whole, 3);
   });
 
-  it.each([512, 1])('%i tokens: the text of plain decoding, greedy and seeded', async (headTokens) => {
+  it('512 tokens: the text of plain decoding, greedy and seeded', async () => {
+    const headTokens = 512;
     const { engine } = await open(headTokens);
     expect(engine.info.draft?.headTokens).toBe(headTokens);
     expect(engine.info.draft?.weightBytes).toBe(whole.info.draft?.weightBytes);
@@ -220,18 +218,15 @@ describe('the embedded pair', () => {
       expect(drafted[i]?.tokens).toEqual(expected[i]?.tokens);
     }
     expect(acceptedOf(drafted)).toBeLessThan(acceptedOf(expected));
-    if (headTokens > 1) for (const { acceptedCount } of drafted) expect(acceptedCount).toBeGreaterThan(0);
+    for (const { acceptedCount } of drafted) expect(acceptedCount).toBeGreaterThan(0);
   });
 
-  it.each([2048, 1_000_000])(
-    '%i tokens of 2,048: every token and every draft of the whole head',
-    async (headTokens) => {
-      const { engine, sizeBytes } = await open(headTokens);
-      expect(await decode(engine, 3)).toEqual(expected);
-      expect(engine.info.draft).toEqual(whole.info.draft);
-      expect(sizeBytes).toBe(wholeBytes);
-    },
-  );
+  it('a million tokens of 2,048: every token and every draft of the whole head', async () => {
+    const { engine, sizeBytes } = await open(1_000_000);
+    expect(await decode(engine, 3)).toEqual(expected);
+    expect(engine.info.draft).toEqual(whole.info.draft);
+    expect(sizeBytes).toBe(wholeBytes);
+  });
 
   it('takes the GPU memory that a check foretells, to the byte', async () => {
     const { engine, sizeBytes } = await open(700);
@@ -243,25 +238,5 @@ describe('the embedded pair', () => {
     });
     expect(check.gpuBytes.total).toBe(sizeBytes);
     expect(sizeBytes).toBeLessThan(wholeBytes);
-  });
-
-  it('a lost device: the draft proposes as little on the next one', async () => {
-    const opened: Gpu[] = [];
-    const reopenGpu = async () => {
-      opened.push(await openGpu());
-      return opened.at(-1) as Gpu;
-    };
-    const parsed = parseEngineOptions({ target: target.url, draft: { model: source.url, headTokens: 512 } });
-    const { costs } = whole.info;
-    const engine = await createEngineOn(await reopenGpu(), target, source, { ...parsed, costs, reopenGpu });
-    const sizes = () => opened.map(({ buffers }) => [...buffers].find(({ label }) => label === 'draft logits')?.size);
-    const before = await decode(engine, 3);
-    const [size] = sizes();
-    opened[0]?.device.destroy();
-    await opened[0]?.device.lost;
-    expect(await decode(engine, 3)).toEqual(before);
-    expect(sizes()).toEqual([undefined, size]);
-    expect(size).toBe(4 * 512 * 4);
-    await engine.dispose();
   });
 });
