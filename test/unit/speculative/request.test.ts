@@ -8,7 +8,8 @@ import { checkSums, endOfText, play } from './requests.ts';
 import { logprobOf } from './scripted_batch.ts';
 import { firstStop, heldLength } from './stop_oracle.ts';
 
-vi.mock('../../../src/gpu/submit.ts', async () => ({
+vi.mock('../../../src/gpu/submit.ts', async (importOriginal) => ({
+  ...(await importOriginal<typeof import('../../../src/gpu/submit.ts')>()),
   submitPass: (await import('./scripted_batch.ts')).submitPass,
 }));
 

@@ -3,7 +3,8 @@ import type { FinishReason, GenerateOptions } from '../../../src/types.ts';
 import { bytesOf, idOfByte, tokenizer } from '../model/tokenizers.ts';
 import { checkSums, endOfText, play } from './requests.ts';
 
-vi.mock('../../../src/gpu/submit.ts', async () => ({
+vi.mock('../../../src/gpu/submit.ts', async (importOriginal) => ({
+  ...(await importOriginal<typeof import('../../../src/gpu/submit.ts')>()),
   submitPass: (await import('./scripted_batch.ts')).submitPass,
 }));
 

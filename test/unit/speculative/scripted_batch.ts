@@ -101,6 +101,7 @@ export function scriptedBatch(script: Script): { batch: Batch; recordCount: () =
   const gpu = {
     failed: new Promise(() => {}),
     failure: null,
+    pokes: null,
     device: {
       queue: {
         writeBuffer(buffer: unknown, _offset: number, words: Uint32Array) {
