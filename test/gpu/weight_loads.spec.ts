@@ -14,7 +14,8 @@ function counting(kernel: Kernel): Kernel {
   expect(code.replace(/\/\/.*/g, '').match(/\bweight\b/g)).toEqual(['weight']);
   return {
     ...kernel,
-    name: `${kernel.name} counted`,
+    // A name of its own: specs share what is compiled.
+    name: `${kernel.name} with loads`,
     bindings: [...kernel.bindings, { name: 'loads', kind: 'write' }],
     code: `${code}
       @group(0) @binding(${kernel.bindings.length}) var<storage, read_write> loads: array<atomic<u32>>;
