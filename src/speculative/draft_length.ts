@@ -106,11 +106,9 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
   const roundCosts = (sequenceCount = 1): number[] => {
     const measuredTogether =
       sequenceCount === 1 ? measured : measured.map((_, k) => roundCostMs(costs, new Array(sequenceCount).fill(k)));
-    const full = measuredTogether.map((ms, k) => ms * (ratios[k] as number));
-    if (drafter === 'model') return full;
-    const foundShare = (lookupsFound + 1) / (lookups + 2);
-    const plain = full[0] as number;
-    return full.map((ms) => plain + foundShare * (ms - plain));
+    const foundShare = drafter === 'model' ? 1 : (lookupsFound + 1) / (lookups + 2);
+    const plain = measuredTogether[0] as number;
+    return measuredTogether.map((ms, k) => (plain + foundShare * (ms - plain)) * (ratios[k] as number));
   };
   const speedups = (sequenceCount: number): number[] => {
     const roundCost = roundCosts(sequenceCount);
@@ -163,8 +161,9 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
         lookupsFound = lookupsFound * memory + (draftCount > 0 ? 1 : 0);
       }
       if (roundMs === null) return;
-      const k = drafter === 'ngram' ? draftCount : draftLength;
-      const ratio = Math.min(4, roundMs / (measured[k] as number));
+      // A device may take as long for the rows that a lookup left empty: that is a cost of asking for so many.
+      const k = draftLength;
+      const ratio = Math.min(4, roundMs / (measured[draftCount] as number));
       scale += allWeight * (ratio - scale);
       seen[k] = (seen[k] as number) + 1;
       const weight = Math.max(ownWeight, 1 / (measuredWeight + (seen[k] as number)));

@@ -60,6 +60,26 @@ function simulate(
   return total;
 }
 
+/** As `simulate`, with drafts that a lookup finds now and then, all or none; `emptyRows`: what of their cost the others have. */
+function simulateLookup(device: Device, policy: Chooser, { seed = 1, found = 0.4, emptyRows = 0 } = {}): number {
+  const random = createRandom(seed);
+  const pending: RoundOutcome[] = [];
+  let total = 0;
+  for (let token = 0; token < 3000; ) {
+    const draftLength = policy.next();
+    const draftCount = random.uniform() < found ? draftLength : 0;
+    let acceptedCount = 0;
+    while (acceptedCount < draftCount && random.uniform() < 0.85) acceptedCount += 1;
+    const [asked, used] = [draftLength, draftCount].map((k) => device.v[k] as number) as [number, number];
+    const ms = 10 * Math.max(used, 1 + emptyRows * (asked - 1));
+    total += ms;
+    token += acceptedCount + 1;
+    pending.push({ draftLength, draftCount, acceptedCount, roundMs: ms * (0.7 + 0.6 * random.uniform()) });
+    if (pending.length > 2) policy.observe(pending.shift() as RoundOutcome);
+  }
+  return total;
+}
+
 const fixed = (k: number) => ({ next: () => k, observe() {} });
 
 /** Best fixed k's time / the policy's time, over several runs. */
@@ -96,6 +116,24 @@ describe('where rounds take other times than were measured at load', () => {
     const text = { ...steady(0.9), tokenCount: 1000 };
     expect(efficiency(devices.gpu, text, { slower: (k) => (k < 3 ? 1 : 1.4) })).toBeGreaterThan(0.95);
     expect(efficiency(devices.gpu, text, { slower: (k) => 1 + 0.07 * k })).toBeGreaterThan(0.95);
+  });
+});
+
+describe('with a lookup that finds drafts now and then', () => {
+  it.each([
+    ['gpu', 0],
+    ['gpu', 1],
+    ['software', 0],
+    ['software', 1], // rows that are not there cost as much: it had better not ask
+  ] as const)('on %s, where empty rows cost %i of full ones', (name, emptyRows) => {
+    const device = devices[name];
+    const policyOf = () => createDraftLengthPolicy({ ...reportOf(device), draftStepMs: null, c: null }, 'ngram');
+    for (const found of [0.2, 0.4, 0.7]) {
+      const meanOf = (make: () => Chooser) =>
+        [1, 2, 3].reduce((sum, seed) => sum + simulateLookup(device, make(), { seed, found, emptyRows }), 0);
+      const best = Math.min(...device.v.map((_, k) => meanOf(() => fixed(k))));
+      expect({ found, efficiency: best / meanOf(policyOf) }).toSatisfy(({ efficiency }) => efficiency > 0.95);
+    }
   });
 });
 
