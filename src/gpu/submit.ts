@@ -72,18 +72,25 @@ export function submitCopies(gpu: Gpu, label: string, copies: readonly Copy[]): 
 const pokeMs = 1;
 
 /** Waits for work that was submitted. Pokes the browser meanwhile, where `findLateWaits` found that it sleeps. */
-export async function promptly<T>({ device, pokes }: Gpu, work: Promise<T>): Promise<T> {
+export async function promptly<T>(gpu: Gpu, work: Promise<T>): Promise<T> {
+  const { pokes } = gpu;
   if (pokes === null) return work;
+  const stop = () => {
+    if (pokes.timer !== null) clearInterval(pokes.timer);
+    pokes.timer = null;
+  };
+  const poke = () => {
+    // Work of a lost device may never be done.
+    if (gpu.failure === null) gpu.device.queue.submit([]);
+    else stop();
+  };
   pokes.waiting += 1;
-  pokes.timer ??= setInterval(() => device.queue.submit([]), pokeMs);
+  pokes.timer ??= setInterval(poke, pokeMs);
   try {
     return await work;
   } finally {
     pokes.waiting -= 1;
-    if (pokes.waiting === 0) {
-      clearInterval(pokes.timer);
-      pokes.timer = null;
-    }
+    if (pokes.waiting === 0) stop();
   }
 }
 

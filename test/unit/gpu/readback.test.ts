@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { freshRecords, type Gpu } from '../../../src/gpu/device.ts';
 import { findLateWaits, readWords } from '../../../src/gpu/readback.ts';
-import { gpuIdle } from '../../../src/gpu/submit.ts';
+import { gpuIdle, promptly } from '../../../src/gpu/submit.ts';
 
 /** A browser that looks for finished work every `everyMs`, and whenever something is submitted if it `seesSubmits`. */
 function sleepy(everyMs: number, seesSubmits: boolean) {
@@ -68,6 +68,22 @@ test('where work is seen soon, or no poke helps, nobody pokes', async () => {
     expect(submits()).toBe(count);
     end();
   }
+});
+
+test('a device that is lost is poked no more, even if what it was told to do is never done', async () => {
+  vi.useFakeTimers();
+  const { gpu, submits, end } = sleepy(120, false);
+  gpu.pokes = { waiting: 0, timer: null };
+  void promptly(gpu, new Promise(() => {}));
+  vi.advanceTimersByTime(10);
+  expect(submits()).toBeGreaterThan(5);
+  const count = submits();
+  gpu.failure = new Error('the device was lost');
+  vi.advanceTimersByTime(50);
+  expect(submits()).toBe(count);
+  expect(gpu.pokes.timer).toBeNull();
+  end();
+  vi.useRealTimers();
 });
 
 test('a wait that fails stops poking', async () => {
