@@ -73,6 +73,7 @@ try {
     const page = readFileSync(join(plain.folder, 'index.html'), 'utf8').replace('/src/main.js', '/src/usage.js');
     const show =
       "document.querySelector('#story').textContent = text;\n" +
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a template of the page's own.
       "document.querySelector('#rate').textContent = `${stats.acceptedCount} of ${stats.draftedCount} drafts accepted`;";
     writeFileSync(join(plain.folder, 'usage.html'), page);
     writeFileSync(join(plain.folder, 'src', 'usage.js'), `${usage}\n${show}\n`);
