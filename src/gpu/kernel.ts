@@ -19,9 +19,9 @@ export type Grid = readonly [number, number, number];
 
 /**
  * What the host knows of a pass: its rows (T) and an upper bound on the KV blocks of 64 positions. `runs`: stretches of
- * neighbouring rows of one sequence, 1 unless told.
+ * neighbouring rows of one sequence, 1 unless told. `runRows`: most rows of one, where the others may leave it more.
  */
-export type PassShape = { rows: number; runs?: number; blocks: number };
+export type PassShape = { rows: number; runs?: number; runRows?: number; blocks: number };
 
 /** One dispatch, ready to be encoded again and again: nothing is created while generating. */
 export type Step = {

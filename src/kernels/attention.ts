@@ -77,8 +77,8 @@ export async function attentionStep(
     [queries, await createPipeline(gpu, attention, { HEAD_DIM: headDim, QUERIES: queries })] as const;
   const pipelines = new Map(await Promise.all(variants.map(compile)));
   // Each run has a row at least.
-  const pipelineOf = ({ rows, runs = 1 }: PassShape): GPUComputePipeline => {
-    const queries = paddedQueries ? sharedQueries : queryVariantOf({ headCount, kvHeadCount }, rows - runs + 1);
+  const pipelineOf = ({ rows, runs = 1, runRows = rows - runs + 1 }: PassShape): GPUComputePipeline => {
+    const queries = paddedQueries ? sharedQueries : queryVariantOf({ headCount, kvHeadCount }, runRows);
     return pipelines.get(queries) as GPUComputePipeline;
   };
   const params = createParams(gpu, 'attention params', [

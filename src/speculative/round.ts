@@ -185,10 +185,12 @@ export function encodeDraftStep(
   sampling: RoundSampling,
 ): void {
   const { draft, draftSampler, draftDrawings, rows } = plan;
-  // Of several sequences the rows that get logits lie together, and so the two of one apart.
+  // Of several sequences the rows that get logits lie together, and so the two of one apart; unless the others have ended.
   const firstRuns = sequences === 1 ? 1 : 2 * sequences;
   const shape: PassShape =
-    step === 1 ? { rows: 2 * sequences, runs: firstRuns, blocks } : { rows: sequences, runs: sequences, blocks };
+    step === 1
+      ? { rows: 2 * sequences, runs: firstRuns, runRows: 2, blocks }
+      : { rows: sequences, runs: sequences, blocks };
   encodeStep(pass, (step === 1 ? rows.draftFirst : rows.draftNext[step - 2]) as Step, shape);
   encodeForward(pass, draft as Forward, shape, sequences);
   const { highest, fold } = draftSampler as Sampler;

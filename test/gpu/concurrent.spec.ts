@@ -165,3 +165,15 @@ describe('a context of 1,200 tokens', () => {
     expect(cold.stats.timeToFirstTokenMs / warm.stats.timeToFirstTokenMs).toBeGreaterThan(5);
   });
 });
+
+it('a request that ends takes nothing of the drafts of those beside it', async () => {
+  const source = memorySource('own', randomFolder(randomModel({}, 93)));
+  const own = await openEngine(source, source, { roundsInFlight: 4 });
+  for (const short of [3, 5, 8]) {
+    const ask = (prompt: number[], maxNewTokens: number) =>
+      own.generate(prompt, { draftLength: 3, maxNewTokens, ignoreEos: true }).result;
+    const results = await Promise.all([ask([5, 6, short], short), ask([7, 8, short], 60)]);
+    // Its own draft agrees with it, also in the rounds that were under way when the other ended.
+    expect(results.map(({ meta_info: meta }) => meta.spec_accept_rate)).toEqual([1, 1]);
+  }
+});
