@@ -21,7 +21,7 @@ struct Params {
   hasBias: u32,
   addOutput: u32,     // 1: residual, adds to what is there
   activation: u32,    // lib/activate.wgsl; ACTIVATION_NONE: a product for every row of the weight
-  outputRows: u32,    // 1: the input holds the rows that get logits, and no others
+  outputRows: u32,    // 1: of the input only the rows that get logits, to the first rows of the output
   outputStride: u32,  // from one row of the output to the next
   firstOutput: u32,   // where in a row of the output this weight's products begin
   inputStride: u32,   // vectors from one row of the input to the next
@@ -44,9 +44,9 @@ var<workgroup> partial: array<vec2<f32>, ROWS * 64u>;  // (M, lanes)
 var<workgroup> squares: array<f32, 64>;                // (M, 8 lanes)
 var<workgroup> hidden: array<f32, ROWS * 32u>;         // (M, outputs of the workgroup)
 
-// A piece of two weight rows times the input from vector k4 on, onto the running sums of their outputs.
-fn accumulate(sum: vec2<f32>, m: u32, k4: u32, a: Piece, b: Piece) -> vec2<f32> {
-  let row = m * params.inputStride + params.firstInput;
+// A piece of two weight rows times input row t from vector k4 on, onto the running sums of their outputs.
+fn accumulate(sum: vec2<f32>, t: u32, k4: u32, a: Piece, b: Piece) -> vec2<f32> {
+  let row = t * params.inputStride + params.firstInput;
   // The padding behind K holds zero weights, so any input of the row may stand there.
   let x = input[row + min(k4, params.inputVectors - 1u)];
   let y = input[row + min(k4 + 1u, params.inputVectors - 1u)];
@@ -113,12 +113,13 @@ fn main(
   let outputs = select(params.outputSize, half, isGated);
   let distance = select(rowsPerGroup, half, isGated);
   let firstRow = id.z * ROWS;
-  let inputRows = rows.rowCount - select(0u, rows.firstOutputRow, params.outputRows == 1u);
-  if (firstRow >= inputRows || first >= outputs) {
+  let skippedRows = select(0u, rows.firstOutputRow, params.outputRows == 1u);
+  if (firstRow + skippedRows >= rows.rowCount || first >= outputs) {
     return;
   }
+  let firstInputRow = firstRow + skippedRows;
   // Rows that this pass has not, or that a lookup left empty, cost a branch that all lanes take alike.
-  let rowCount = inputRows - firstRow;
+  let rowCount = rows.rowCount - firstInputRow;
   let segment = lane % params.segments;
   let stride = packed_stride(params.segments);
   // Lanes beyond the last output repeat it, and store nothing; those beyond the last row of the workgroup have no part.
@@ -145,14 +146,14 @@ fn main(
       let a = first_piece(packedA, scaleA.x);
       let b = first_piece(packedB, scaleB.x);
       let k4 = piece_vector(step * word_pieces() + j, segment, params.segments);
-      sum0 = accumulate(sum0, firstRow, k4, a, b);
-      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstRow + 1u, k4, a, b); }
-      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstRow + 2u, k4, a, b); }
-      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstRow + 3u, k4, a, b); }
-      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstRow + 4u, k4, a, b); }
-      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstRow + 5u, k4, a, b); }
-      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstRow + 6u, k4, a, b); }
-      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstRow + 7u, k4, a, b); }
+      sum0 = accumulate(sum0, firstInputRow, k4, a, b);
+      if (ROWS > 1u && rowCount > 1u) { sum1 = accumulate(sum1, firstInputRow + 1u, k4, a, b); }
+      if (ROWS > 2u && rowCount > 2u) { sum2 = accumulate(sum2, firstInputRow + 2u, k4, a, b); }
+      if (ROWS > 3u && rowCount > 3u) { sum3 = accumulate(sum3, firstInputRow + 3u, k4, a, b); }
+      if (ROWS > 4u && rowCount > 4u) { sum4 = accumulate(sum4, firstInputRow + 4u, k4, a, b); }
+      if (ROWS > 5u && rowCount > 5u) { sum5 = accumulate(sum5, firstInputRow + 5u, k4, a, b); }
+      if (ROWS > 6u && rowCount > 6u) { sum6 = accumulate(sum6, firstInputRow + 6u, k4, a, b); }
+      if (ROWS > 7u && rowCount > 7u) { sum7 = accumulate(sum7, firstInputRow + 7u, k4, a, b); }
       packedA = next_piece(packedA);
       packedB = next_piece(packedB);
       scaleA = scaleA.yzwx;
@@ -162,8 +163,8 @@ fn main(
     indexB += stride;
   }
   if (params.squareGroup != 0u) {
-    let m = firstRow + min(lane / 8u, min(ROWS, rowCount) - 1u);
-    let row = m * params.inputStride + params.firstInput + params.inputVectors + 1u;
+    let t = firstInputRow + min(lane / 8u, min(ROWS, rowCount) - 1u);
+    let row = t * params.inputStride + params.firstInput + params.inputVectors + 1u;
     let vectors = square_vectors(params.inputVectors * 4u, params.squareGroup);
     var sum = 0.0;
     for (var i = lane % 8u; i < vectors; i += 8u) {

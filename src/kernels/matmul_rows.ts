@@ -62,7 +62,7 @@ export type MatmulBuffers = {
 export type MatmulOptions = {
   hasBias: boolean;
   addOutput: boolean;
-  /** The input holds the rows that get logits, and no others. */
+  /** Of the input only the rows that get logits, to the first rows of the output. */
   outputRowsOnly?: boolean;
   /** The weight is a part of the matrix: what it makes begins at `first` in rows of `stride`. The bias is the matrix's. */
   part?: { first: number; stride: number };

@@ -8,7 +8,6 @@ import { type MatmulOptions, matmulRowsStep, maxRows, squareGroupOf } from '../k
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
 import { firstRows } from '../kernels/packed.ts';
-import { rmsNormStep } from '../kernels/rms_norm.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
 import { rowsSize } from '../kernels/rows.ts';
 import { leastSquareGroup, type Stream, streamRowSize } from '../kernels/stream.ts';
@@ -37,7 +36,7 @@ export type Forward = {
   dispatchesPerLayer: number;
   /** Steps from the tokens to the last hidden state; matmuls in their few-rows or in their tiled form. */
   body: { few: Step[]; tile: Step[] };
-  /** Steps from the hidden state of the output rows to their logits. */
+  /** Steps from the last hidden state, prepared for its norm, to the logits of the output rows. */
   head: Step[];
 };
 
@@ -86,7 +85,6 @@ export async function createForward(
   const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
-  const outputHidden = f32('output hidden', outputCapacity, hiddenSize);
   const logits = f32('logits', outputCapacity, vocabSize);
   const noBias = createStorage(gpu, `${label} no bias`, 16);
   const rotationOf = (name: string, rope: RopeConfig) =>
@@ -151,12 +149,14 @@ export async function createForward(
   const attentionNorms = weights.layers.map((layer, index) =>
     inputNorm(layer.attentionInputNorm, weights.layers[index - 1]?.down),
   );
+  const finalNorm = inputNorm(weights.finalNorm, weights.layers.at(-1)?.down);
   const normOf = (norm: InputNorm | null) => norm && { squareGroup: norm.squareGroup, epsilon };
 
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
     const keys = kvCache.keys[index] as GPUBuffer;
     const values = kvCache.values[index] as GPUBuffer;
     const { blockTable } = kvCache;
+    const isLast = index === weights.layers.length - 1;
     const window = config.windows[index] ?? null;
     const rotation = window === null ? fullRotation : slidingRotation;
     const { rotaryDim } = window === null ? ropes.full : ropes.sliding;
@@ -179,7 +179,7 @@ export async function createForward(
       both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm, ffnNorm),
       ...matmul(layer.gateUp, hidden, ffn, { activation, stream: { norm: normOf(ffnNorm) } }),
-      ...leave(layer.down, ffn, layer.ffnOutputNorm, attentionNorms[index + 1] ?? null),
+      ...leave(layer.down, ffn, layer.ffnOutputNorm, isLast ? finalNorm : (attentionNorms[index + 1] ?? null)),
     ];
   });
   // Of every id: the prompt has them all, and the target chooses among them all.
@@ -193,17 +193,14 @@ export async function createForward(
   const stepsOf = (kind: 'few' | 'tile', steps: readonly Both[] = []) => steps.flatMap((step) => step[kind] ?? []);
   const body = [...(start ?? []), ...layers.flat()];
 
-  const finalNorm = rmsNormStep(
-    gpu,
-    { rows, input: hidden, weight: weights.finalNorm, output: outputHidden },
-    { hiddenSize, epsilon, rowSize },
-  );
-  const headBuffers = { rows, bias: noBias, input: outputHidden, nextNorm: noBias, output: logits };
+  const headBuffers = { rows, bias: noBias, input: hidden, nextNorm: noBias, output: logits };
   const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
-  const logitSteps = firstRows(weights.head, vocabSize).map(({ firstRow: first, matrix }) =>
-    matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, part: { first, stride: vocabSize } }),
+  const head = await Promise.all(
+    firstRows(weights.head, vocabSize).map(({ firstRow: first, matrix }) => {
+      const source = { stream: { norm: normOf(finalNorm) }, part: { first, stride: vocabSize } };
+      return matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, ...source });
+    }),
   );
-  const head = await Promise.all([finalNorm, ...logitSteps]);
   return {
     rows,
     logits,

@@ -171,6 +171,40 @@ describe.each([
   },
 );
 
+it('of the rows that get logits alone it makes, from the first row of the output on, what it makes of all', async () => {
+  const [inputSize, outputSize, count] = [576, 36, 21];
+  const random = createRandom(5);
+  const matrix = await packed(random.normals(outputSize * inputSize, 0.1), inputSize, 'q8');
+  const squareGroup = squareGroupOf(matrix);
+  const options = { hasBias: false, addOutput: false, paddedRows: false };
+  const source = { stream: { norm: { squareGroup, epsilon: 1e-5 } } };
+  const input = floats(streamRows(rounded(random.normals(count * inputSize)), inputSize).flat());
+  const all = rowsOf(new Array(count).fill(0));
+  const stream = { buffer: input, hiddenSize: inputSize };
+  const next = { weight: floats(rounded(random.normals(inputSize))), squareGroup };
+  run(
+    { rows: count, blocks: 1 },
+    await normInputStep(device(), { rows: all, stream }, { next, added: null, epsilon: 1e-5 }),
+  );
+  const outputOf = async (rows: GPUBuffer, rowCount: number, outputRowsOnly: boolean) => {
+    const output = floats(new Array(count * outputSize).fill(Number.NaN));
+    const buffers = { rows, bias: empty(4), input, nextNorm: empty(4), output };
+    const step = await matmulRowsStep(device(), matrix, buffers, { ...options, ...source, outputRowsOnly });
+    run({ rows: rowCount, blocks: 1 }, step);
+    return readFloats(output);
+  };
+  const whole = await outputOf(all, count, false);
+  expect(whole.some(Number.isNaN)).toBe(false);
+  for (const firstOutputRow of [0, 3, 8, count - 1]) {
+    const rows = rowsOf(new Array(count).fill(0), { firstOutputRow });
+    // A pass that was encoded for more output rows than there are writes none beyond them.
+    const got = await outputOf(rows, count, true);
+    const wanted = new Float32Array(count * outputSize).fill(Number.NaN);
+    wanted.set(whole.subarray(firstOutputRow * outputSize));
+    expect(got).toEqual(wanted);
+  }
+});
+
 it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
   const matrices = (['f16', 'q4'] as const).map((format) => ({ inputSize: 256, format }));
   expect(await findRowMismatches(device(), matrices)).toEqual([]);

@@ -72,8 +72,8 @@ describe('the forward pass', () => {
     const whole = await forwardOf(files, { dtype });
     const { words } = packedBytes({ outputSize: 2 * ffnSize, inputSize: hiddenSize }, dtype);
     const split = await forwardOf(files, { dtype, partBytes: words / 2 });
-    expect(whole.head.length).toBe(2);
-    expect(split.head.length).toBeGreaterThan(3);
+    expect(whole.head.length).toBe(1);
+    expect(split.head.length).toBeGreaterThan(2);
     expect(split.dispatchesPerLayer).toBeGreaterThan(whole.dispatchesPerLayer);
     expect(split.body.few.length - whole.body.few.length).toBe(
       split.head.length - whole.head.length + layerCount * (split.dispatchesPerLayer - whole.dispatchesPerLayer),

@@ -23,12 +23,12 @@ beforeAll(async () => {
   await engine.generate([5], { maxNewTokens: 2 }).result;
 });
 
-it('a layer is seven dispatches, a pass those of its layers and four beside them', () => {
+it('a layer is seven dispatches, a pass those of its layers and three beside them', () => {
   // q+k+v, rope and cache, attention, its fold, output, gate+up, down
   const { target, draft } = engine.info;
   expect([target.dispatchesPerLayer, draft?.dispatchesPerLayer]).toEqual([7, 7]);
   // Embedding, what the first norm needs of it, final norm and head.
-  expect(target.dispatchesPerPass).toBe(7 * target.layerCount + 4);
+  expect(target.dispatchesPerPass).toBe(7 * target.layerCount + 3);
 });
 
 /** Another one each time: of a prompt that was fed before, less is fed. */

@@ -1,4 +1,4 @@
-/** Float64 twin of shaders/rms_norm.wgsl: x / sqrt(mean(x²) + eps) · weight, row by row. */
+/** Float64 twin of the RMS norms: x / sqrt(mean(x²) + eps) · weight, row by row. */
 export function rmsNorm(
   input: Float64Array, // (T, D)
   weight: Float64Array, // (D,)
