@@ -2,7 +2,7 @@
 // In:  rows Rows; partials (T, H, blocks, headDim / 4 + 1) of vec4 f32
 // Out: output (T, H · headDim) f32
 // Dispatch: (ceil(H · headDim / 4 / 64), T) workgroups of 64, a lane per vector. Overrides: HEAD_DIM. Needs: nothing optional.
-// Numerics: running maximum and rescaling as in Milakov & Gimelshein 2018.
+// Numerics: of lib/fold.wgsl.
 // Twin: test/reference/attention.ts
 override HEAD_DIM: u32;
 
@@ -31,19 +31,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let firstBlock = first_seen(position, params.window) / 64u;
   let stride = quads + 1u;
   let partial = (t * params.headCount + head) * params.blocksPerSlot * stride;
-  let first = partial + firstBlock * stride;
-  var highest = partials[first + quads].x;
-  var sum = partials[first + quads].y;
-  var total = partials[first + quad];
-  for (var block = firstBlock + 1u; block < blocks; block += 1u) {
+  var highest = FOLD_START;
+  var sum = 0.0;
+  var total = vec4(0.0);
+  for (var block = firstBlock; block < blocks; block += 1u) {
     let base = partial + block * stride;
-    let other = partials[base + quads];
-    let next = max(highest, other.x);
-    let keep = exp(highest - next);
-    let add = exp(other.x - next);
-    sum = sum * keep + other.y * add;
-    total = total * keep + partials[base + quad] * add;
-    highest = next;
+    let part = partials[base + quads];
+    sum = fold_sum(sum, highest, part.y, part.x);
+    total = fold_values(total, highest, partials[base + quad], part.x);
+    highest = max(highest, part.x);
   }
   output[(t * params.headCount + head) * quads + quad] = total / sum;
 }

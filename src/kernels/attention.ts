@@ -1,4 +1,5 @@
 import attentionCode from '../../shaders/attention.wgsl?raw';
+import attendCode from '../../shaders/lib/attend.wgsl?raw';
 import halfCode from '../../shaders/lib/half.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
@@ -9,7 +10,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attention: Kernel = {
   name: 'attention',
-  code: rowsCode + halfCode + windowCode + attentionCode,
+  code: rowsCode + halfCode + windowCode + attendCode + attentionCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },
@@ -24,6 +25,7 @@ export const attention: Kernel = {
     { name: 'headCount', type: 'u32' },
     { name: 'kvHeadCount', type: 'u32' },
     { name: 'blocksPerSlot', type: 'u32' },
+    { name: 'partsPerGroup', type: 'u32' },
     { name: 'scale', type: 'f32' },
     { name: 'window', type: 'u32' },
   ],
@@ -32,7 +34,7 @@ export const attention: Kernel = {
 /** Query heads and rows that share a load of keys and values: SHARED_QUERIES of the shader. */
 const sharedQueries = 8;
 /** The pipelines, by the queries that they have room for. What is not there takes no registers and no workgroup memory. */
-const queryVariants = [1, 2, 4, 8] as const;
+export const queryVariants = [1, 2, 4, 8] as const;
 
 /** Most neighbouring rows of a slot that share loads of keys and values: a query group of rows.wgsl. */
 export function groupRowsOf({ headCount, kvHeadCount }: Pick<AttentionShape, 'headCount' | 'kvHeadCount'>): number {
@@ -56,20 +58,40 @@ export function partialsSize(rows: number, { headCount, headDim, blocksPerSlot }
   return rows * headCount * blocksPerSlot * (headDim + 4) * 4;
 }
 
+/** Query groups of a pass at most: each run fills its groups but for the last. */
+export function groupsOf({ rows, runs = 1 }: PassShape, groupRows: number): number {
+  return Math.floor((rows + runs * (groupRows - 1)) / groupRows);
+}
+
+export type AttentionBuffers = {
+  rows: GPUBuffer;
+  query: GPUBuffer;
+  keys: GPUBuffer;
+  values: GPUBuffer;
+  blockTable: GPUBuffer;
+};
+/** `scale`: of q · k. `window`: positions that a row sees, its own included; null: all before it. */
+export type AttentionOptions = { scale: number; window: number | null };
+
+/** For attention and attention_tile. */
+export function attentionParams(
+  gpu: Gpu,
+  { headCount, kvHeadCount, blocksPerSlot }: AttentionShape,
+  partsPerGroup: number,
+  { scale, window }: AttentionOptions,
+): GPUBuffer {
+  const fields = [headCount, kvHeadCount, blocksPerSlot, partsPerGroup, { f32: scale }, window ?? 0];
+  return createParams(gpu, 'attention params', fields);
+}
+
 /** `paddedQueries`: one pipeline of 8 queries serves every pass, for devices on which the variants differ in rounding. */
 export async function attentionStep(
   gpu: Gpu,
-  buffers: {
-    rows: GPUBuffer;
-    query: GPUBuffer;
-    keys: GPUBuffer;
-    values: GPUBuffer;
-    blockTable: GPUBuffer;
-    partials: GPUBuffer;
-  },
-  { headCount, kvHeadCount, headDim, blocksPerSlot }: AttentionShape,
-  { scale, window, paddedQueries }: { scale: number; window: number | null; paddedQueries: boolean },
+  buffers: AttentionBuffers & { partials: GPUBuffer },
+  shape: AttentionShape,
+  { paddedQueries, ...options }: AttentionOptions & { paddedQueries: boolean },
 ): Promise<Step> {
+  const { headCount, kvHeadCount, headDim } = shape;
   const groupRows = groupRowsOf({ headCount, kvHeadCount });
   const partsPerGroup = Math.ceil(headCount / kvHeadCount / sharedQueries);
   const variants = paddedQueries ? [sharedQueries] : queryVariantsOf({ headCount, kvHeadCount });
@@ -81,21 +103,11 @@ export async function attentionStep(
     const queries = paddedQueries ? sharedQueries : queryVariantOf({ headCount, kvHeadCount }, runRows);
     return pipelines.get(queries) as GPUComputePipeline;
   };
-  const params = createParams(gpu, 'attention params', [
-    headCount,
-    kvHeadCount,
-    blocksPerSlot,
-    { f32: scale },
-    window ?? 0,
-  ]);
+  const params = attentionParams(gpu, shape, partsPerGroup, options);
   return {
     label: 'attention',
     bindGroup: createBindGroup(gpu, attention, { params, ...buffers }),
     pipeline: pipelineOf,
-    grid: ({ rows, runs = 1, blocks }) => {
-      // Each run fills its groups but for the last.
-      const groups = Math.floor((rows + runs * (groupRows - 1)) / groupRows);
-      return [blocks, kvHeadCount, groups * partsPerGroup];
-    },
+    grid: (pass) => [pass.blocks, kvHeadCount, groupsOf(pass, groupRows) * partsPerGroup],
   };
 }

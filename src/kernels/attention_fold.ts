@@ -1,4 +1,5 @@
 import attentionFoldCode from '../../shaders/attention_fold.wgsl?raw';
+import foldCode from '../../shaders/lib/fold.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
@@ -8,7 +9,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attentionFold: Kernel = {
   name: 'attention_fold',
-  code: rowsCode + windowCode + attentionFoldCode,
+  code: rowsCode + windowCode + foldCode + attentionFoldCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },

@@ -1,8 +1,9 @@
 import { createStorage, createStorageFrom } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Pass, type PassShape, type Step } from '../gpu/kernel.ts';
-import { attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
+import { type AttentionBuffers, attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
+import { attentionTileStep } from '../kernels/attention_tile.ts';
 import { embedStep } from '../kernels/embed.ts';
 import { type MatmulOptions, matmulRowsStep, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
@@ -31,8 +32,9 @@ export type Forward = {
   /** Rows of one sequence that share loads of keys and values. */
   groupRows: number;
   kvCache: KvCache;
-  /** Most rows of one pass. */
+  /** Most rows of one pass in tiles, and of one that is not. */
   rowCapacity: number;
+  fewCapacity: number;
   dispatchesPerLayer: number;
   /** Steps from the tokens to the last hidden state; matmuls in their few-rows or in their tiled form. */
   body: { few: Step[]; tile: Step[] };
@@ -70,6 +72,8 @@ export async function createForward(
     ...(pageCount !== undefined && { pageCount }),
   });
   const shape = { headCount, kvHeadCount, headDim, blocksPerSlot: kvCache.blocksPerSlot };
+  // Passes that do not go in tiles: of a few prompt rows, two rows a slot of the first draft step, those of a verify pass.
+  const fewCapacity = paddedRows ? rowCapacity : Math.min(rowCapacity, Math.max(maxRows, 2 * slots, outputCapacity));
   const queryWidth = headCount * headDim;
   const qkvWidth = queryWidth + 2 * kvHeadCount * headDim;
   const f32 = (name: string, rowCount: number, width: number) =>
@@ -82,7 +86,7 @@ export async function createForward(
   const projected = config.norms === 'before' ? null : f32('projected', rowCapacity, hiddenSize);
   const qkv = f32('qkv', rowCapacity, qkvWidth);
   const query = f32('query', rowCapacity, queryWidth);
-  const partials = createStorage(gpu, `${label} partials`, partialsSize(rowCapacity, shape));
+  const partials = createStorage(gpu, `${label} partials`, partialsSize(fewCapacity, shape));
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const logits = f32('logits', outputCapacity, vocabSize);
@@ -112,6 +116,18 @@ export async function createForward(
       const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, all);
       return { few: await few, tile: await tile };
     });
+  };
+
+  const attend = (buffers: AttentionBuffers, window: number | null): Promise<Both>[] => {
+    const options = { scale: config.attentionScale, window };
+    const split = attentionStep(gpu, { ...buffers, partials }, shape, { ...options, paddedQueries: paddedRows });
+    const fold = attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window });
+    if (paddedRows) return [both(split), both(fold)];
+    const tile = attentionTileStep(gpu, { ...buffers, output: attended }, shape, options);
+    return [
+      Promise.all([split, tile]).then(([few, tile]) => ({ few, tile })),
+      fold.then((few) => ({ few, tile: null })),
+    ];
   };
 
   const epsilon = rmsNormEps;
@@ -162,21 +178,14 @@ export async function createForward(
     const { rotaryDim } = window === null ? ropes.full : ropes.sliding;
     const ropeOptions = { rotaryDim, qkNorm: config.qkNorm, epsilon: rmsNormEps };
     const ropeBuffers = { rows, qkv, rotation, blockTable, headNorm: layer.headNorm ?? noBias, query, keys, values };
-    const attentionBuffers = { rows, query, keys, values, blockTable, partials };
+    const attentionBuffers = { rows, query, keys, values, blockTable };
     const attentionNorm = attentionNorms[index] ?? null;
     const ffnNorm = inputNorm(layer.ffnInputNorm, layer.attentionOutput);
     const { activation } = config;
     return [
       ...matmul(layer.qkv, hidden, qkv, { stream: { norm: normOf(attentionNorm) } }),
       both(ropeKvStep(gpu, ropeBuffers, shape, ropeOptions)),
-      both(
-        attentionStep(gpu, attentionBuffers, shape, {
-          scale: config.attentionScale,
-          window,
-          paddedQueries: paddedRows,
-        }),
-      ),
-      both(attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window })),
+      ...attend(attentionBuffers, window),
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm, ffnNorm),
       ...matmul(layer.gateUp, hidden, ffn, { activation, stream: { norm: normOf(ffnNorm) } }),
       ...leave(layer.down, ffn, layer.ffnOutputNorm, isLast ? finalNorm : (attentionNorms[index + 1] ?? null)),
@@ -209,6 +218,7 @@ export async function createForward(
     groupRows: groupRowsOf(config),
     kvCache,
     rowCapacity,
+    fewCapacity,
     dispatchesPerLayer: stepsOf('few', layers[0]).length,
     body: { few: stepsOf('few', body), tile: stepsOf('tile', body) },
     head,
@@ -226,6 +236,8 @@ export function encodeForward(
   outputs: number,
   { tiled = false } = {},
 ): void {
+  const capacity = tiled ? forward.rowCapacity : forward.fewCapacity;
+  if (shape.rows > capacity) throw new RangeError(`Expected at most ${capacity} rows of a pass, got ${shape.rows}.`);
   for (const step of tiled ? forward.body.tile : forward.body.few) encodeStep(pass, step, shape);
   if (outputs === 0) return;
   for (const step of forward.head) encodeStep(pass, step, { ...shape, rows: outputs });

@@ -1,21 +1,24 @@
 import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { encodeStep } from '../gpu/kernel.ts';
+import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
-import { attentionStep, groupRowsOf, partialsSize, queryVariantOf, queryVariantsOf } from '../kernels/attention.ts';
+import { attentionStep, groupRowsOf, partialsSize, queryVariantOf } from '../kernels/attention.ts';
+import { attentionFoldStep } from '../kernels/attention_fold.ts';
+import { attentionTileStep } from '../kernels/attention_tile.ts';
 import { rowsSize } from '../kernels/rows.ts';
 import type { ModelConfig } from './config.ts';
 import { pseudoRandom } from './self_test.ts';
 
 type Heads = Pick<ModelConfig, 'headCount' | 'kvHeadCount' | 'headDim'>;
 
-const blocks = 2;
-/** Of the first row: the second block is seen in part. */
-const firstPosition = 64 + 37;
+const blocks = 3;
+/** Of the first row: it sees the second block in part, and rows after it see the third. */
+const firstPosition = 64 + 60;
 
 /**
- * Does a query get the same bits from each pipeline of attention on this device? As findRowMismatches asks of matmuls.
+ * Does a query get the same bits from each pipeline of attention on this device, and from the tile those of attention and
+ * its fold? As findRowMismatches asks of matmuls.
  * @returns the names of the variants that differ from that of 8 queries; empty when all agree.
  */
 export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]): Promise<string[]> {
@@ -27,7 +30,7 @@ export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]
     for (const { headCount, kvHeadCount, headDim } of models) {
       const heads = { headCount, kvHeadCount, headDim };
       const what = `heads ${headCount}/${kvHeadCount}/${headDim}`;
-      if (tested.has(what) || queryVariantsOf(heads).length === 1) continue;
+      if (tested.has(what)) continue;
       tested.add(what);
       const shape = { ...heads, blocksPerSlot: blocks };
       const mostRows = groupRowsOf(heads);
@@ -45,27 +48,49 @@ export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]
         ),
         keys: createStorageFrom(gpu, 'self-test keys', halves()),
         values: createStorageFrom(gpu, 'self-test values', halves()),
-        blockTable: createStorageFrom(gpu, 'self-test block table', Uint32Array.from([1, 0])),
+        blockTable: createStorageFrom(gpu, 'self-test block table', Uint32Array.from([1, 2, 0])),
       };
-      const run = async (rowCount: number, paddedQueries: boolean): Promise<Uint32Array> => {
+      const rowsOf = (rowCount: number): GPUBuffer => {
         const words = new Uint32Array(rowsSize(mostRows) / 4);
         words.set([rowCount, 0, 1]); // one query group
         for (let row = 0; row < rowCount; row++) words[4 + row * 4 + 2] = firstPosition + row;
         words[4 + 3] = rowCount << 16;
-        const rows = createStorageFrom(gpu, 'self-test rows', words);
-        const partials = createStorage(gpu, 'self-test partials', partialsSize(mostRows, shape));
-        const options = { scale: 1 / Math.sqrt(headDim), window: null, paddedQueries };
-        const step = await attentionStep(gpu, { ...cache, rows, partials }, shape, options);
-        submitPass(gpu, 'self-test', (pass) => encodeStep(pass, step, { rows: rowCount, blocks }));
-        return new Uint32Array(await readBuffer(gpu, partials));
+        return createStorageFrom(gpu, 'self-test rows', words);
       };
-      const reference = await run(mostRows, true);
-      for (let rowCount = 1; rowCount <= mostRows; rowCount++) {
+      const options = { scale: 1 / Math.sqrt(headDim), window: null };
+      const rowBytes = headCount * headDim * 4;
+      /** What the steps leave in an output that was empty before. */
+      const run = async (
+        rowCount: number,
+        create: (rows: GPUBuffer, output: GPUBuffer) => Promise<Step>[],
+      ): Promise<Uint32Array> => {
+        const output = createStorage(gpu, 'self-test output', rowCount * rowBytes);
+        const steps = await Promise.all(create(rowsOf(rowCount), output));
+        submitPass(gpu, 'self-test', (pass) => {
+          for (const step of steps) encodeStep(pass, step, { rows: rowCount, blocks });
+        });
+        return new Uint32Array(await readBuffer(gpu, output));
+      };
+      const split = (paddedQueries: boolean) => (rows: GPUBuffer, output: GPUBuffer) => {
+        const partials = createStorage(gpu, 'self-test partials', partialsSize(mostRows, shape));
+        return [
+          attentionStep(gpu, { ...cache, rows, partials }, shape, { ...options, paddedQueries }),
+          attentionFoldStep(gpu, { rows, partials, output }, shape, options),
+        ];
+      };
+      const reference = await run(mostRows, split(true));
+      const compare = (name: string, words: Uint32Array) => {
+        if (words.some((word, i) => word !== reference[i])) mismatches.push(`${name}, ${what}`);
+      };
+      for (let rowCount = 1; rowCount < mostRows; rowCount++) {
         const queries = queryVariantOf(heads, rowCount);
-        if (rowCount < mostRows && queryVariantOf(heads, rowCount + 1) === queries) continue; // tested with more rows
-        const words = (await run(rowCount, false)).subarray(0, partialsSize(rowCount, shape) / 4);
-        if (words.some((word, i) => word !== reference[i])) mismatches.push(`attention of ${queries}, ${what}`);
+        if (queryVariantOf(heads, rowCount + 1) === queries) continue; // tested with more rows
+        compare(`attention of ${queries}`, await run(rowCount, split(false)));
       }
+      const tile = (rows: GPUBuffer, output: GPUBuffer) => [
+        attentionTileStep(gpu, { ...cache, rows, output }, shape, options),
+      ];
+      compare('attention tile', await run(mostRows, tile));
     }
   } finally {
     for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);

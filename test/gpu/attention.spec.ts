@@ -7,6 +7,7 @@ import {
   queryVariantsOf,
 } from '../../src/kernels/attention.ts';
 import { attentionFoldStep } from '../../src/kernels/attention_fold.ts';
+import { attentionTileStep, tileQueriesOf } from '../../src/kernels/attention_tile.ts';
 import { ropeKvStep } from '../../src/kernels/rope_kv.ts';
 import { rotationTable } from '../../src/model/rope.ts';
 import { findAttentionMismatches } from '../../src/model/self_test_attention.ts';
@@ -60,6 +61,7 @@ describe.each([
     const values = empty(kvWords);
     const partials = empty(partialsSize(rowCount, shape) / 4);
     const output = empty(rowCount * headCount * headDim);
+    const tiled = empty(rowCount * headCount * headDim);
     const rotation = floats(rotationTable(rowCount, rope));
     const scale = 0.3 / Math.sqrt(headDim);
     const headNorm = empty(4);
@@ -77,6 +79,10 @@ describe.each([
         paddedQueries: false,
       }),
       await attentionFoldStep(device(), { rows, partials, output }, shape, { window }),
+      await attentionTileStep(device(), { rows, query, keys, values, blockTable, output: tiled }, shape, {
+        scale,
+        window,
+      }),
     );
     expectClose(await readFloats(query), twin.q);
     // The twin attends to what the cache has: where rounding to f16 tips over is another matter.
@@ -92,6 +98,7 @@ describe.each([
     const v = await halvesOf(values, (page, d, at) => (page * 64 + at) * headDim + d);
     expectClose(k, roundToCache(twin.k), 2 ** -11);
     expect(v).toEqual(roundToCache(twin.v));
+    expect(await readUints(tiled)).toEqual(await readUints(output));
     expectClose(await readFloats(output), attention(twin.q, k, v, positions, heads, { scale, window }), 1e-5);
   });
 });
@@ -106,7 +113,11 @@ it('a pass takes the pipeline with room for its queries, and no more are made', 
   expect([1, 2, 3, 4, 64].map((rows) => queryVariantOf(heads, rows))).toEqual([2, 4, 8, 8, 8]);
 });
 
-it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
+it('a workgroup of the tile takes as many queries as fit into the memory that every device has', () => {
+  expect([16, 128, 180, 184, 256, 512, 1024].map(tileQueriesOf)).toEqual([8, 8, 8, 4, 4, 4, 2]);
+});
+
+it('the load-time self-test finds no difference here, and catches planted changes', async () => {
   const models = [
     { headCount: 4, kvHeadCount: 4, headDim: 64 },
     { headCount: 4, kvHeadCount: 2, headDim: 20 },
@@ -122,5 +133,13 @@ it('the load-time self-test finds no difference here, and catches a planted chan
     'attention of 4, heads 4/4/64',
     'attention of 4, heads 4/2/20',
     'attention of 4, heads 6/2/128',
+  ]);
+  const inverted = (label: string, code: string) =>
+    label.startsWith('attention_tile') ? code.replace('/ foldedSums[j]', '* (1.0 / foldedSums[j])') : code;
+  expect(await withShaders(inverted, () => findAttentionMismatches(device(), models))).toEqual([
+    'attention tile, heads 4/4/64',
+    'attention tile, heads 4/2/20',
+    'attention tile, heads 6/2/128',
+    'attention tile, heads 11/1/16',
   ]);
 });

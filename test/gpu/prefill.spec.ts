@@ -5,7 +5,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createStagingRing } from '../../src/gpu/readback.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
-import { createForward, type Forward } from '../../src/model/forward.ts';
+import { createForward, encodeForward, type Forward } from '../../src/model/forward.ts';
 import { openPair, readWeights } from '../../src/model/load.ts';
 import type { OpenedModel } from '../../src/model/opened_model.ts';
 import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
@@ -50,6 +50,21 @@ beforeAll(async () => {
   };
   models = { target: await upload('target'), draft: await upload('draft') };
   prompt = ((await embeddedPrompts())[19] as number[]).slice(0, promptLength);
+});
+
+it('attention keeps partial results of few rows, of a tile none; a pass of more rows than there is room for throws', () => {
+  const { forward, config } = models.target;
+  const { headCount, headDim } = config;
+  expect([forward.rowCapacity, forward.fewCapacity]).toEqual([contextLength, 8]);
+  const kept = [...device().buffers].filter(({ label }) => label === 'target partials');
+  const blocks = forward.kvCache.blocksPerSlot;
+  expect(new Set(kept.map(({ size }) => size))).toEqual(new Set([8 * headCount * blocks * (headDim + 4) * 4]));
+  const pass = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups() {} };
+  expect(() => encodeForward(pass, forward, { rows: 9, blocks: 1 }, 1)).toThrow(RangeError);
+  expect(() => encodeForward(pass, forward, { rows: 9, blocks: 1 }, 1, { tiled: true })).not.toThrow();
+  expect(() => encodeForward(pass, forward, { rows: contextLength + 1, blocks: 1 }, 1, { tiled: true })).toThrow(
+    RangeError,
+  );
 });
 
 /** Bits of the keys and values of every layer, and the logits after the last token. */
