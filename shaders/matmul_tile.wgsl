@@ -3,8 +3,9 @@
 // In:  rows Rows; weight (N, K) packed, and its scales (lib/packed.wgsl); bias f32, of all parts; input (T, K) f32;
 //      nextNorm: not read, bound as in matmul_rows.wgsl
 // Out: output (T, N) f32; with an activation (T, N / 2), of the products of rows n (gate) and N / 2 + n (up) of the weight
-// Dispatch: (ceil(N / 32), ceil(T / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
-//   is an activation. Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
+// Dispatch: (ceil(T / 32), ceil(N / 32)) workgroups of 64, a lane per 4 rows × 4 products, two of them of gates where there
+//   is an activation. Neighbouring workgroups share their weights: caches hold a tile's, but not a matrix.
+//   Overrides: FORMAT (0: f16, 1: q8, 2: q4). Needs: nothing optional.
 // Numerics: each segment of K in ascending k, segments folded left to right: the order of matmul_rows.wgsl.
 // Twin: test/reference/matmul.ts
 override FORMAT: u32;
@@ -45,20 +46,20 @@ var<workgroup> weightTile: array<vec4<f32>, 256>;  // (8 vectors, 32 columns)
 var<workgroup> inputTile: array<vec4<f32>, 264>;   // (8 vectors, 33), of 32 rows
 
 // Row of the weight that a column of the tile multiplies with. With an activation 16 gates lie before their 16 ups.
-fn weight_row(tileX: u32, column: u32) -> u32 {
+fn weight_row(tileN: u32, column: u32) -> u32 {
   if (params.activation == ACTIVATION_NONE) {
-    return tileX * TILE + column;
+    return tileN * TILE + column;
   }
-  let n = tileX * (TILE / 2u) + column % (TILE / 2u);
+  let n = tileN * (TILE / 2u) + column % (TILE / 2u);
   return select(n, n + params.outputSize / 2u, column >= TILE / 2u);
 }
 
 // Words [step, step + words) of a segment for the tile's columns, and the matching inputs of its rows.
-fn load_tiles(lane: u32, firstRow: u32, tileX: u32, segment: u32, step: u32, words: u32) {
+fn load_tiles(lane: u32, firstRow: u32, tileN: u32, segment: u32, step: u32, words: u32) {
   for (var i = lane; i < TILE * words; i += 64u) {
     let column = i % TILE;
     let word = i / TILE;
-    let n = weight_row(tileX, column);
+    let n = weight_row(tileN, column);
     var packed = vec4(0u);
     var scale = vec4(0.0);
     if (n < params.outputSize) {
@@ -126,7 +127,7 @@ fn store_gated(t: u32, n: u32, gate: f32, up: f32) {
 }
 
 // The lane's products of one row, eight columns apart. Loops, here and where it is called: stores written out compile slowly.
-fn store4(t: u32, tileX: u32, column: u32, sums: vec4<f32>) {
+fn store4(t: u32, tileN: u32, column: u32, sums: vec4<f32>) {
   if (t >= rows.rowCount) {
     return;
   }
@@ -136,18 +137,18 @@ fn store4(t: u32, tileX: u32, column: u32, sums: vec4<f32>) {
   }
   if (params.activation != ACTIVATION_NONE) {
     for (var i = 0u; i < 2u; i += 1u) {
-      store_gated(t, weight_row(tileX, column + i * 8u), total[i], total[i + 2u]);
+      store_gated(t, weight_row(tileN, column + i * 8u), total[i], total[i + 2u]);
     }
     return;
   }
   for (var i = 0u; i < 4u; i += 1u) {
-    store(t, weight_row(tileX, column + i * 8u), total[i]);
+    store(t, weight_row(tileN, column + i * 8u), total[i]);
   }
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let firstRow = group.y * TILE;
+  let firstRow = group.x * TILE;
   if (firstRow >= rows.rowCount) {
     return;
   }
@@ -167,7 +168,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let stepWords = STEP_PIECES / word_pieces();
     for (var step = 0u; step < params.segmentWords; step += stepWords) {
       let words = min(stepWords, params.segmentWords - step);
-      load_tiles(lane, firstRow, group.x, segment, step, words);
+      load_tiles(lane, firstRow, group.y, segment, step, words);
       workgroupBarrier();
       for (var vector = 0u; vector < words * word_pieces() * 2u; vector += 1u) {
         let w = vector * TILE + column;
@@ -191,6 +192,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = 0u; i < 4u; i += 1u) {
     let upper = select(total0, total1, i == 1u);
     let lower = select(total2, total3, i == 3u);
-    store4(firstRow + tileRow + i * 8u, group.x, column, select(upper, lower, i >= 2u));
+    store4(firstRow + tileRow + i * 8u, group.y, column, select(upper, lower, i >= 2u));
   }
 }

@@ -35,6 +35,6 @@ export async function matmulTileStep(
       ...buffers,
     }),
     pipeline: () => pipeline,
-    grid: (shape) => [Math.ceil(weight.outputSize / tile), Math.ceil(shape.rows / tile), 1],
+    grid: (shape) => [Math.ceil(shape.rows / tile), Math.ceil(weight.outputSize / tile), 1],
   };
 }

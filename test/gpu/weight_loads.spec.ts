@@ -66,7 +66,7 @@ describe.each([
     expect(words).toBe(outputSize * weight.segments * weight.segmentWords); // no padding of rows among them
     const options = { hasBias: false, addOutput: false, activation };
     for (const rowCount of [64, 33, 9]) {
-      const tiles: Grid = [Math.ceil(outputSize / 32), Math.ceil(rowCount / 32), 1];
+      const tiles: Grid = [Math.ceil(rowCount / 32), Math.ceil(outputSize / 32), 1];
       const loads = await loadsOf(matmulTile, weight, { ...options, rowCount, grid: tiles });
       expect(loads).toEqual(new Uint32Array(words).fill(Math.ceil(rowCount / 32)));
       if (rowCount !== 64) continue;
