@@ -12,6 +12,7 @@ import { firstRows } from '../kernels/packed.ts';
 import { ropeKvStep } from '../kernels/rope_kv.ts';
 import { rowsSize } from '../kernels/rows.ts';
 import { leastSquareGroup, type Stream, streamRowSize } from '../kernels/stream.ts';
+import { tapStep } from '../kernels/tap.ts';
 import type { ModelConfig } from './config.ts';
 import { createKvCache, type KvCache, spareRows } from './kv_cache.ts';
 import { type RopeConfig, rotationTable } from './rope.ts';
@@ -25,6 +26,8 @@ export type Forward = {
   rows: GPUBuffer;
   /** Of the output rows, (outputCapacity, V) f32. */
   logits: GPUBuffer;
+  /** Of every row, the hidden states that the tapped layers left: (rowCapacity, taps, D) f32. Null without taps. */
+  tapped: GPUBuffer | null;
   /** V: ids that get logits, the first of the model's vocabulary. */
   vocabSize: number;
   /** Most rows of a pass that get logits. */
@@ -55,6 +58,8 @@ export type ForwardOptions = {
   headTokens?: number | null;
   /** Use one 8-row matmul for every pass. */
   paddedRows: boolean;
+  /** Layers whose hidden states are kept, for draft heads that read them (EAGLE-3, arXiv 2503.01840). Default: none. */
+  taps?: readonly number[];
 };
 
 export async function createForward(
@@ -62,8 +67,9 @@ export async function createForward(
   label: string,
   config: ModelConfig,
   weights: Weights,
-  { slots, contextLength, pageCount, rowCapacity, outputCapacity = maxRows, headTokens, paddedRows }: ForwardOptions,
+  options: ForwardOptions,
 ): Promise<Forward> {
+  const { slots, contextLength, pageCount, rowCapacity, outputCapacity = maxRows, headTokens, paddedRows } = options;
   const { hiddenSize, ffnSize, headCount, kvHeadCount, headDim, rmsNormEps, ropes } = config;
   const vocabSize = Math.min(config.vocabSize, headTokens ?? Infinity);
   const kvCache = createKvCache(gpu, label, config, {
@@ -90,6 +96,8 @@ export async function createForward(
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const logits = f32('logits', outputCapacity, vocabSize);
+  const taps = options.taps ?? [];
+  const tapped = taps.length > 0 ? f32('tapped', rowCapacity, taps.length * hiddenSize) : null;
   const noBias = createStorage(gpu, `${label} no bias`, 16);
   const rotationOf = (name: string, rope: RopeConfig) =>
     createStorageFrom(gpu, `${label} ${name}`, rotationTable(contextLength + spareRows, rope));
@@ -168,6 +176,11 @@ export async function createForward(
   const finalNorm = inputNorm(weights.finalNorm, weights.layers.at(-1)?.down);
   const normOf = (norm: InputNorm | null) => norm && { squareGroup: norm.squareGroup, epsilon };
 
+  const tapAfter = (layer: number): Promise<Both>[] =>
+    tapped === null || !taps.includes(layer)
+      ? []
+      : [both(tapStep(gpu, { rows, stream, tapped }, { tap: taps.indexOf(layer), tapCount: taps.length }))];
+
   const layerSteps = weights.layers.map((layer, index): Promise<Both>[] => {
     const keys = kvCache.keys[index] as GPUBuffer;
     const values = kvCache.values[index] as GPUBuffer;
@@ -189,6 +202,7 @@ export async function createForward(
       ...leave(layer.attentionOutput, attended, layer.attentionOutputNorm, ffnNorm),
       ...matmul(layer.gateUp, hidden, ffn, { activation, stream: { norm: normOf(ffnNorm) } }),
       ...leave(layer.down, ffn, layer.ffnOutputNorm, isLast ? finalNorm : (attentionNorms[index + 1] ?? null)),
+      ...tapAfter(index),
     ];
   });
   // Of every id: the prompt has them all, and the target chooses among them all.
@@ -213,6 +227,7 @@ export async function createForward(
   return {
     rows,
     logits,
+    tapped,
     vocabSize,
     outputCapacity,
     groupRows: groupRowsOf(config),

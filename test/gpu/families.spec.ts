@@ -9,7 +9,7 @@ import { createReferenceModel } from '../reference/forward.ts';
 import { teacherForcedGaps } from '../reference/generate.ts';
 import { memorySource, openEngine, randomFolder, withoutLastLayer } from './engine_bench.ts';
 import { bitsOf, differences, feed, poison, readKv, readLogits } from './forward_bench.ts';
-import { device, expectClose } from './kernel_bench.ts';
+import { device, expectClose, readFloats } from './kernel_bench.ts';
 
 const sequenceLength = 200;
 /** Prompts of 1, 7, 64 and 200 tokens, the last beyond every window: in few rows, in few rows, in a tile, in a tile. */
@@ -30,11 +30,13 @@ describe.each(familyNames)('%s', (name) => {
     family = await loadFamily(name);
   });
   // What F16 matrices cost is not the kernels' error.
-  const twin = () =>
-    createReferenceModel(family.config, family.tensors, { matricesAsFloat16: true, cacheAsFloat16: true });
+  const rounding = { matricesAsFloat16: true, cacheAsFloat16: true };
+  const twin = () => createReferenceModel(family.config, family.tensors, rounding);
 
   describe('the forward pass', () => {
     let forward: Forward;
+    let tapping: Forward;
+    const taps = [1, 0]; // in this order
     beforeAll(async () => {
       const files = await openModel(memorySource(name, randomFolder(family)), 'target');
       const weights = await uploadWeights(
@@ -44,12 +46,32 @@ describe.each(familyNames)('%s', (name) => {
         readWeights(files, 'target'),
         weightFormats(files, 'f16'),
       );
-      forward = await createForward(device(), name, files.config, weights, {
-        slots: 1,
-        contextLength: 256,
-        rowCapacity: sequenceLength,
-        paddedRows: false,
-      });
+      const size = { slots: 1, contextLength: 256, rowCapacity: sequenceLength, paddedRows: false };
+      forward = await createForward(device(), name, files.config, weights, size);
+      tapping = await createForward(device(), `${name} tapped`, files.config, weights, { ...size, taps });
+    });
+
+    it('keeps the hidden states of tapped layers: those of its twin, the same bits in a tile and in few rows', async () => {
+      const { hiddenSize } = family.config;
+      const tokens = family.expected.tokens.slice(0, 64);
+      const traced = new Map<string, Float64Array>();
+      const onTensor = (tensor: string, values: Float64Array) => traced.set(tensor, values.slice());
+      createReferenceModel(family.config, family.tensors, { ...rounding, onTensor }).forward(tokens, 0);
+      const rowsOf = async (count: number) =>
+        (await readFloats(tapping.tapped as GPUBuffer)).slice(0, count * 2 * hiddenSize);
+      feed(tapping, tokens, 0, 0);
+      const tiled = await rowsOf(64);
+      for (const [tap, layer] of taps.entries()) {
+        const wanted = traced.get(`layers.${layer}.mlp_residual`) as Float64Array;
+        const got = wanted.map(
+          (_, i) => tiled[(2 * Math.floor(i / hiddenSize) + tap) * hiddenSize + (i % hiddenSize)] as number,
+        );
+        expectClose(got, wanted, twinTolerance);
+      }
+      feed(tapping, tokens.slice(0, 58), 0, 0);
+      feed(tapping, tokens.slice(58), 58, 0);
+      expect(bitsOf(await rowsOf(6))).toEqual(bitsOf(tiled.slice(58 * 2 * hiddenSize)));
+      expect(forward.tapped).toBe(null);
     });
 
     /** Feeds the whole sequence; `after` sees the row of each chunk's last token. */
