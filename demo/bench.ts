@@ -49,6 +49,8 @@ export type BenchReport = {
   features: string[];
   lossless: EngineInfo['lossless'];
   paddedRows: boolean;
+  /** Absent in reports from before there were two kernels. */
+  fewRows?: EngineInfo['fewRows'];
   target: EngineInfo['target'];
   draft: EngineInfo['draft'];
   roundsInFlight: number;
@@ -107,6 +109,7 @@ export async function runBench(engine: Engine, options: BenchOptions = {}): Prom
     features: info.features,
     lossless: info.lossless,
     paddedRows: info.paddedRows,
+    fewRows: info.fewRows,
     target: info.target,
     draft: info.draft,
     roundsInFlight: info.roundsInFlight,

@@ -56,6 +56,7 @@ export function factTable(report: BenchReport): Table {
     ['adapter', adapterName(report.adapter)],
     ['features', report.features.length === 0 ? 'none (baseline WebGPU)' : report.features.join(', ')],
     ['lossless', report.lossless + (report.paddedRows ? ', padded rows' : '')],
+    ['few rows are multiplied by', report.fewRows === 'lane' ? 'lanes, each by itself' : 'the lanes of a workgroup'],
     ['target', modelText(target)],
     ['draft', draft === null ? 'none' : modelText(draft)],
     ['c (draft step / target step)', number(costs?.c ?? null, 3)],

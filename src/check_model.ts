@@ -147,7 +147,12 @@ async function countMemory(
       partBytes,
     ),
   );
-  const parts = await createParts(gpu, models, weights, { ...options, contextLength, paddedRows: false });
+  const parts = await createParts(gpu, models, weights, {
+    ...options,
+    contextLength,
+    paddedRows: false,
+    fewRows: 'workgroup',
+  });
   const sum = (buffers: readonly { size: number }[]) => buffers.reduce((total, { size }) => total + size, 0);
   const { targetSampler, draftSampler } = parts.plan;
   const samplers = [targetSampler, draftSampler].filter((sampler): sampler is Sampler => sampler !== null);

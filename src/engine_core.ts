@@ -111,8 +111,10 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
     try {
       const gpu = await reopenGpu();
       const isSame = JSON.stringify(gpu.adapter) === JSON.stringify(loaded.gpu.adapter);
-      const costs = isSame ? loaded.info.costs : null;
-      return await loadOnto(gpu, models, { ...options, costs, onProgress: null, signal: disposal.signal });
+      const known = isSame
+        ? { costs: loaded.info.costs, fewRows: loaded.info.fewRows }
+        : { costs: null, fewRows: null };
+      return await loadOnto(gpu, models, { ...options, ...known, onProgress: null, signal: disposal.signal });
     } catch (error) {
       throw disposed ? disposedError() : error;
     }

@@ -2,6 +2,8 @@ import { checkStopTokens, commonFormat, contextLengthOf, createParts } from './e
 import { closeGpu, type Gpu } from './gpu/device.ts';
 import { findLateWaits } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
+import type { FewRowsKernel } from './kernels/few_rows.ts';
+import type { PackedMatrix } from './kernels/packed.ts';
 import { allOrAbort } from './model/abort.ts';
 import { dispatchesPerPass, type Forward } from './model/forward.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
@@ -9,6 +11,7 @@ import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import { findAttentionMismatches } from './model/self_test_attention.ts';
 import type { ModelSource } from './model/source.ts';
+import { fasterFewRows } from './model/tune.ts';
 import { matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
@@ -26,6 +29,8 @@ export type LoadEngineOptions = Pick<
   tokenizer?: TokenizerLike;
   /** Measured before, of these models on such an adapter; without them they are measured now. */
   costs?: CostReport | null;
+  /** Known before; without it the faster one is found now. */
+  fewRows?: FewRowsKernel | null;
 };
 
 /** Opened models: all but their weights, which can be read more than once. */
@@ -94,11 +99,15 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   options.signal?.throwIfAborted();
   await findLateWaits(gpu);
   const matrices = weights.flatMap(matricesOf);
+  const fewRows = options.fewRows ?? (await fasterFewRows(gpu, typicalMatrix(weights)));
   const configs = files.map(({ config }) => config);
-  const mismatches = [...(await findRowMismatches(gpu, matrices)), ...(await findAttentionMismatches(gpu, configs))];
+  const mismatches = [
+    ...(await findRowMismatches(gpu, matrices, fewRows)),
+    ...(await findAttentionMismatches(gpu, configs)),
+  ];
   const paddedRows = mismatches.length > 0;
   options.signal?.throwIfAborted();
-  const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows });
+  const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows, fewRows });
   const { forwards, sequences, plan, ring, pageCount } = parts;
   const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: options.roundsInFlight });
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
@@ -123,6 +132,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       // Padded to one kernel, rows agree by construction.
       lossless: 'exact',
       paddedRows,
+      fewRows,
       target: models[0] as ModelInfo,
       draft: models[1] ?? null,
       drafter,
@@ -136,6 +146,10 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
     },
   };
 }
+
+/** Of the target, which has most of the work. */
+const typicalMatrix = ([target]: readonly Weights[]): PackedMatrix =>
+  (target as Weights).layers[0]?.gateUp.weight[0]?.matrix as PackedMatrix;
 
 /** Decodes two tokens, and forgets them. */
 async function warmUp(batch: Batch, draftLength: number, signal: AbortSignal | null): Promise<void> {

@@ -2,6 +2,7 @@
 import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { createStagingRing, type StagingRing } from './gpu/readback.ts';
+import type { FewRowsKernel } from './kernels/few_rows.ts';
 import type { PackedMatrix } from './kernels/packed.ts';
 import { createForward, type Forward } from './model/forward.ts';
 import { pagesFor } from './model/kv_cache.ts';
@@ -36,11 +37,12 @@ export async function createParts(
   {
     contextLength,
     paddedRows,
+    fewRows,
     ngram,
     headTokens,
     roundsInFlight,
     maxRunningRequests: slots,
-  }: { contextLength: number; paddedRows: boolean } & Pick<
+  }: { contextLength: number; paddedRows: boolean; fewRows: FewRowsKernel } & Pick<
     ParsedEngineOptions,
     'ngram' | 'headTokens' | 'roundsInFlight' | 'maxRunningRequests'
   >,
@@ -58,6 +60,7 @@ export async function createParts(
         outputCapacity: i === 0 ? roundRows(slots) : slots,
         headTokens: i === 0 ? null : headTokens,
         paddedRows,
+        fewRows,
       }),
     ),
   );

@@ -76,6 +76,7 @@ export type MatmulOptions = {
   /** The weight is gate and up, stacked: output (M, N / 2) = activation(gate product) · up product. No residual then. */
   activation?: Activation | null;
 };
+export type RowVariants = { variants?: readonly number[] };
 export type Activation = Exclude<keyof typeof activations, 'none'>;
 
 const activations = { none: 0, silu: 1, gelu_tanh: 2 } as const;
@@ -102,23 +103,32 @@ export function matmulParams(
 /** Hidden values to each sum of squares that a matmul with this weight leaves behind: those of a workgroup. */
 export const squareGroupOf = ({ segments }: PackedMatrix): number => 2 * rowsPerGroup(segments);
 
+/** The pipeline that serves so many rows, of matmul_rows or matmul_lane. */
+export async function rowPipelines(
+  gpu: Gpu,
+  kernel: Kernel,
+  { format }: PackedMatrix,
+  variants: readonly number[],
+): Promise<Step['pipeline']> {
+  const pipelines = await Promise.all(
+    variants.map((rows) => createPipeline(gpu, kernel, { FORMAT: formatCodes[format], ROWS: rows })),
+  );
+  const most = Math.max(...variants);
+  const pipelineOf = Array.from({ length: most }, (_, i) => pipelines[variants.findIndex((rows) => rows > i)]);
+  return ({ rows }) => pipelineOf[Math.min(rows, most) - 1] as GPUComputePipeline;
+}
+
 /**
  * output (M, N) = input (M, K) · weightᵀ (+ bias) (+ output).
- * `paddedRows`: one pipeline of 8 rows serves every M, for devices on which the variants differ in rounding.
+ * `variants`: the pipelines, by their rows. The largest by itself serves every M, for devices on which they differ in rounding.
  */
 export async function matmulRowsStep(
   gpu: Gpu,
   weight: PackedMatrix,
   buffers: MatmulBuffers,
-  { paddedRows, ...options }: MatmulOptions & { paddedRows: boolean },
+  { variants = rowVariants, ...options }: MatmulOptions & RowVariants,
 ): Promise<Step> {
-  const pipelines = await Promise.all(
-    (paddedRows ? [maxRows] : rowVariants).map(async (rows) => {
-      const pipeline = await createPipeline(gpu, matmulRows, { FORMAT: formatCodes[weight.format], ROWS: rows });
-      return { rows, pipeline };
-    }),
-  );
-  const pipelineOf = Array.from({ length: maxRows }, (_, i) => pipelines.find(({ rows }) => rows > i)?.pipeline);
+  const pipelineOf = await rowPipelines(gpu, matmulRows, weight, variants);
   const outputs = Math.ceil(weight.outputSize / 2); // two a lane, a gate and its up where there is an activation
   const [x, y] = foldedGrid(Math.ceil(outputs / rowsPerGroup(weight.segments)));
   return {
@@ -129,7 +139,7 @@ export async function matmulRowsStep(
       scales: weight.scales,
       ...buffers,
     }),
-    pipeline: (shape) => pipelineOf[Math.min(shape.rows, maxRows) - 1] as GPUComputePipeline,
-    grid: (shape) => [x, y, Math.ceil(shape.rows / maxRows)],
+    pipeline: pipelineOf,
+    grid: (shape) => [x, y, Math.ceil(shape.rows / Math.max(...variants))],
   };
 }

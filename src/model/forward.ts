@@ -5,7 +5,8 @@ import { type AttentionBuffers, attentionStep, groupRowsOf, partialsSize } from 
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
 import { attentionTileStep } from '../kernels/attention_tile.ts';
 import { embedStep } from '../kernels/embed.ts';
-import { type MatmulOptions, matmulRowsStep, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
+import { type FewRowsKernel, fewRowsKernels, fewRowsVariants } from '../kernels/few_rows.ts';
+import { type MatmulOptions, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
 import { firstRows } from '../kernels/packed.ts';
@@ -56,8 +57,10 @@ export type ForwardOptions = {
   outputCapacity?: number;
   /** Of the vocabulary only the first so many ids get logits. Default: all. */
   headTokens?: number | null;
-  /** Use one 8-row matmul for every pass. */
+  /** Use one pipeline of the few-rows matmul for every pass. */
   paddedRows: boolean;
+  /** Which kernel multiplies few rows. Default: 'workgroup'. */
+  fewRows?: FewRowsKernel;
   /** Layers whose hidden states are kept, for draft heads that read them (EAGLE-3, arXiv 2503.01840). Default: none. */
   taps?: readonly number[];
 };
@@ -96,6 +99,9 @@ export async function createForward(
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const logits = f32('logits', outputCapacity, vocabSize);
+  const fewRows = options.fewRows ?? 'workgroup';
+  const { step: fewRowsStep } = fewRowsKernels[fewRows];
+  const variants = fewRowsVariants(fewRows, paddedRows);
   const taps = options.taps ?? [];
   const tapped = taps.length > 0 ? f32('tapped', rowCapacity, taps.length * hiddenSize) : null;
   const noBias = createStorage(gpu, `${label} no bias`, 16);
@@ -119,7 +125,7 @@ export async function createForward(
     const stride = options.activation ? rowCount / 2 : rowCount;
     return linear.weight.map(async ({ firstRow: first, matrix }) => {
       const all = { addOutput: false, ...options, hasBias: linear.bias !== null, part: { first, stride } };
-      const few = matmulRowsStep(gpu, matrix, buffers, { ...all, paddedRows });
+      const few = fewRowsStep(gpu, matrix, buffers, { ...all, variants });
       // On a device where the tile rounds differently, prompts too go 8 rows at a time.
       const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, all);
       return { few: await few, tile: await tile };
@@ -158,11 +164,12 @@ export async function createForward(
         both(normInputStep(gpu, { rows, stream }, { next, added, epsilon })),
       ];
     }
-    const toStream = { hiddenSize, nextNorm: next !== null };
+    const leavesNorm = next !== null && fewRows === 'workgroup';
+    const toStream = { hiddenSize, nextNorm: leavesNorm };
     const steps = matmul(linear, input, hidden, { addOutput: true, toStream, nextNorm: next?.weight ?? null });
-    // Few rows leave behind what the next norm needs; tiles do not.
-    if (next === null || paddedRows) return steps;
-    return [...steps, prepare(next).then((tile) => ({ few: null, tile }))];
+    // Workgroups that make few rows leave behind what the next norm needs; tiles and lanes by themselves do not.
+    if (next === null || (leavesNorm && paddedRows)) return steps;
+    return [...steps, prepare(next).then((step) => ({ few: leavesNorm ? null : step, tile: step }))];
   };
   /** `last`: the matmul whose sums of squares it gets. */
   const inputNorm = (weight: GPUBuffer | null, last: Linear | undefined): InputNorm | null => {
@@ -217,11 +224,11 @@ export async function createForward(
   const body = [...(start ?? []), ...layers.flat()];
 
   const headBuffers = { rows, bias: noBias, input: hidden, nextNorm: noBias, output: logits };
-  const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, paddedRows };
+  const headOptions = { hasBias: false, addOutput: false, outputRowsOnly: true, variants };
   const head = await Promise.all(
     firstRows(weights.head, vocabSize).map(({ firstRow: first, matrix }) => {
       const source = { stream: { norm: normOf(finalNorm) }, part: { first, stride: vocabSize } };
-      return matmulRowsStep(gpu, matrix, headBuffers, { ...headOptions, ...source });
+      return fewRowsStep(gpu, matrix, headBuffers, { ...headOptions, ...source });
     }),
   );
   return {

@@ -3,7 +3,8 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
-import { matmulRowsStep, maxRows, rowVariants, squareGroupOf } from '../kernels/matmul_rows.ts';
+import { type FewRowsKernel, fewRowsKernels, fewRowsVariants } from '../kernels/few_rows.ts';
+import { maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
 import { createPacker } from '../kernels/pack.ts';
@@ -22,11 +23,12 @@ const epsilon = 1e-5;
  * norm_input? The order of summation is the same, but a compiler may contract or reassociate one variant and not another
  * (WGSL allows it). Attention: self_test_attention.ts. All other kernels run one pipeline for every pass, so a row's bits
  * cannot depend on it there.
- * @returns the names of the variants that differ from the 8-row kernel; empty when all agree.
+ * @returns the names of the variants that differ from the one of most rows; empty when all agree.
  */
 export async function findRowMismatches(
   gpu: Gpu,
   matrices: readonly { inputSize: number; format: WeightFormat }[],
+  fewRows: FewRowsKernel,
 ): Promise<string[]> {
   // The steps' parameters are among what is made here.
   const before = new Set(gpu.buffers);
@@ -66,10 +68,11 @@ export async function findRowMismatches(
       };
       const squareGroup = squareGroupOf(weight);
       const normed = { stream: { norm: { squareGroup, epsilon } }, hasBias: true, addOutput: false };
-      const plain = { ...normed, toStream: { hiddenSize: outputSize, nextNorm: true } };
+      const leavesNorm = fewRows === 'workgroup';
+      const plain = { ...normed, toStream: { hiddenSize: outputSize, nextNorm: leavesNorm } };
       const gated = { ...normed, activation: 'silu' } as const;
       const buffersWith = (output: GPUBuffer) => ({ rows, bias, input, nextNorm: norm, output });
-      /** Of the stream, what tiles leave to norm_input. */
+      /** Of the stream, what tiles and lanes leave to norm_input. */
       const prepare = (buffer: GPUBuffer, weights: GPUBuffer, hiddenSize: number) => {
         const next = { weight: weights, squareGroup };
         return normInputStep(gpu, { rows, stream: { buffer, hiddenSize } }, { next, added: null, epsilon });
@@ -80,22 +83,26 @@ export async function findRowMismatches(
       // What is done with a sum does not depend on K: the gated form is compared once for each format.
       const isFirst = !matrices.slice(0, index).some((other) => other.format === format);
       for (const options of isFirst ? [plain, gated] : [plain]) {
-        const few = (paddedRows: boolean) => (output: GPUBuffer) => [
-          matmulRowsStep(gpu, weight, buffersWith(output), { ...options, paddedRows }),
+        const prepared = (output: GPUBuffer) => (options === plain ? [prepare(output, norm, outputSize)] : []);
+        const few = (variants: readonly number[]) => (output: GPUBuffer) => [
+          fewRowsKernels[fewRows].step(gpu, weight, buffersWith(output), { ...options, variants }),
+          ...(leavesNorm ? [] : prepared(output)),
         ];
         const tile = (output: GPUBuffer) => [
           matmulTileStep(gpu, weight, buffersWith(output), options),
-          ...(options === plain ? [prepare(output, norm, outputSize)] : []),
+          ...prepared(output),
         ];
-        const reference = await run(few(true), maxRows);
+        const reference = await run(few(fewRowsVariants(fewRows, true)), maxRows);
         const compare = (name: string, words: Uint32Array, rowCount: number) => {
           const count = rowCount * (options === gated ? outputSize / 2 : rowSize);
-          // Few rows leave the root mean square to who reads them.
-          const isLeft = (i: number) => options === plain && Math.floor((i % rowSize) / 4) === outputSize / 2;
+          // A workgroup leaves the root mean square to who reads it.
+          const isLeft = (i: number) =>
+            leavesNorm && options === plain && Math.floor((i % rowSize) / 4) === outputSize / 2;
           if (words.subarray(0, count).every((word, i) => word === reference[i] || isLeft(i))) return;
           mismatches.push(`${name} ${what}${options === gated ? ' gated' : ''}`);
         };
-        for (const m of rowVariants) compare(`M=${m}`, await run(few(false), m), m);
+        const variants = fewRowsVariants(fewRows, false);
+        for (const m of variants) compare(`M=${m}`, await run(few(variants), m), m);
         compare('tile', await run(tile, tileRows), maxRows);
       }
     }

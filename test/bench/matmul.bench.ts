@@ -1,10 +1,11 @@
-/** The few-rows matmul: time by rows against its fastest single row, and the bytes of weights it moves. */
+/** The few-rows matmul, by either kernel: time by rows against the fastest single row, and the bytes of weights moved. */
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep, type Pass } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
-import { matmulRowsStep, maxRows } from '../../src/kernels/matmul_rows.ts';
+import { type FewRowsKernel, fewRowsKernels } from '../../src/kernels/few_rows.ts';
+import { maxRows } from '../../src/kernels/matmul_rows.ts';
 import { createPacker } from '../../src/kernels/pack.ts';
 import { packedBytes, type WeightFormat } from '../../src/kernels/packed.ts';
 import { rowsSize } from '../../src/kernels/rows.ts';
@@ -12,17 +13,18 @@ import { decodeFloat16 } from '../reference/float_formats.ts';
 import { matmul } from '../reference/matmul.ts';
 import { quantise } from '../reference/pack.ts';
 import { createRandom } from '../reference/random.ts';
-import { adapterLine, type TimingOptions, timePasses, withTimestamps } from './timing.ts';
+import { adapterLine, type Timing, type TimingOptions, timePasses, withTimestamps } from './timing.ts';
 
 /** A matrix (N, K) of a model. */
 export type MatmulShape = { name: string; outputSize: number; inputSize: number };
 
 export type MatmulFigures = MatmulShape & {
   format: WeightFormat;
+  kernel: FewRowsKernel;
   /** [M − 1] */
   ms: number[];
   spread: number[];
-  /** [M − 1] = time of M rows / of one row, both from the fastest samples. */
+  /** [M − 1] = time of M rows / of one row by the faster kernel, both from the fastest samples. */
   v: number[];
   /** Bytes of weights and scales / least time of one row. The same matrix again and again: caches may hold it. */
   bytesPerSecond: number;
@@ -56,7 +58,7 @@ export async function benchKernels({
     const figures: MatmulFigures[] = [];
     for (const shape of benchedShapes.filter(({ name }) => name.includes(only))) {
       for (const format of ['f16', 'q8', 'q4'] as const) {
-        figures.push(await benchMatmul(gpu, shape, format, { sampleCount, sampleMs: 20 }));
+        figures.push(...(await benchMatmul(gpu, shape, format, { sampleCount, sampleMs: 20 })));
         console.log(`${shape.name} ${format}: done`);
       }
     }
@@ -69,25 +71,35 @@ export async function benchKernels({
 
 export function kernelsMarkdown({ adapter, figures }: KernelsReport): string {
   const row = (...cells: (string | number)[]) => `| ${cells.join(' | ')} |`;
-  const head = ['matrix', 'N × K', '', 'M = 1, µs', 'GB/s', ...[2, 3, 4, 5, 6, 7, 8].map((m) => `v(${m})`), '±'];
+  const head = [
+    'matrix',
+    'N × K',
+    '',
+    'by',
+    'M = 1, µs',
+    'GB/s',
+    ...[1, 2, 3, 4, 5, 6, 7, 8].map((m) => `v(${m})`),
+    '±',
+  ];
   return [
-    `## matmul_rows: ${adapter}`,
+    `## Few rows: ${adapter}`,
     '',
     row(...head),
     row(...head.map(() => '---')),
-    ...figures.map(({ name, outputSize, inputSize, format, ms, v, spread, bytesPerSecond }) =>
+    ...figures.map(({ name, outputSize, inputSize, format, kernel, ms, v, spread, bytesPerSecond }) =>
       row(
         name,
         `${outputSize} × ${inputSize}`,
         format,
+        kernel,
         (1000 * (ms[0] as number)).toFixed(0),
         (bytesPerSecond / 1e9).toFixed(2),
-        ...v.slice(1).map((value) => value.toFixed(2)),
+        ...v.map((value) => value.toFixed(2)),
         `${(100 * Math.max(...spread)).toFixed(0)} %`,
       ),
     ),
     '',
-    'v(M): time of M rows / of one, from the fastest samples. ±: median distance of the samples from their median, the largest of all M.',
+    'v(M): time of M rows / of one by the faster kernel, from the fastest samples. ±: median distance of the samples from their median, the largest of all M.',
     '',
   ].join('\n');
 }
@@ -101,7 +113,7 @@ export async function benchMatmul(
   shape: MatmulShape,
   format: WeightFormat,
   timing: TimingOptions,
-): Promise<MatmulFigures> {
+): Promise<MatmulFigures[]> {
   const { name, outputSize, inputSize } = shape;
   const random = createRandom(outputSize + inputSize);
   const bits = Uint16Array.from({ length: outputSize * inputSize }, () => {
@@ -129,15 +141,18 @@ export async function benchMatmul(
     ),
   );
   try {
-    const options = { hasBias: false, addOutput: false, paddedRows: false };
+    const options = { hasBias: false, addOutput: false };
+    const kernels = Object.keys(fewRowsKernels) as FewRowsKernel[];
     const kinds = await Promise.all(
-      rowBuffers.map(async (rowBuffer, i) => {
-        const step = await matmulRowsStep(gpu, weight, { ...buffers, rows: rowBuffer }, options);
-        return (pass: Pass) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
-      }),
+      kernels.flatMap((kernel) =>
+        rowBuffers.map(async (rowBuffer, i) => {
+          const step = await fewRowsKernels[kernel].step(gpu, weight, { ...buffers, rows: rowBuffer }, options);
+          return (pass: Pass) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
+        }),
+      ),
     );
     for (const [i, kind] of kinds.entries()) {
-      const rows = i + 1;
+      const rows = (i % maxRows) + 1;
       submitPass(gpu, 'bench check', kind);
       const output = new Float32Array(await readBuffer(gpu, buffers.output));
       for (const first of [0, Math.max(0, outputSize - checkedOutputs)]) {
@@ -160,16 +175,18 @@ export async function benchMatmul(
       }
     }
     const timings = await timePasses(gpu, kinds, timing);
-    const least = timings.map((one) => one.leastMs);
     const { words, scales } = packedBytes(weight, format);
-    return {
+    const ofKernels = kernels.map((kernel, i) => ({ kernel, own: timings.slice(i * maxRows, (i + 1) * maxRows) }));
+    const fastest = Math.min(...ofKernels.map(({ own }) => (own[0] as Timing).leastMs));
+    return ofKernels.map(({ kernel, own }) => ({
       ...shape,
       format,
-      ms: timings.map((one) => one.ms),
-      spread: timings.map((one) => one.spread),
-      v: least.map((time) => time / (least[0] as number)),
-      bytesPerSecond: (1000 * (words + scales)) / (least[0] as number),
-    };
+      kernel,
+      ms: own.map((one) => one.ms),
+      spread: own.map((one) => one.spread),
+      v: own.map((one) => one.leastMs / fastest),
+      bytesPerSecond: (1000 * (words + scales)) / (own[0] as Timing).leastMs,
+    }));
   } finally {
     for (const buffer of [...Object.values(buffers), ...rowBuffers, weight.buffer, weight.scales])
       destroyBuffer(gpu, buffer);

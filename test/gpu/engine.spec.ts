@@ -17,7 +17,10 @@ import { describeEqualityGrid } from './equality_grid.ts';
 describeEqualityGrid({
   promptIndices: [14, 18],
   draftLengths: [2, 4, 7],
-  roundsInFlight: [2, 3],
+  variants: [
+    { roundsInFlight: 2, fewRows: 'workgroup' },
+    { roundsInFlight: 3, fewRows: 'lane' },
+  ],
   maxNewTokens: 12,
 });
 

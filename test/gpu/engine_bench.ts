@@ -2,6 +2,7 @@
 import { createEngineOn } from '../../src/engine_core.ts';
 import { ModelFetchError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
+import type { FewRowsKernel } from '../../src/kernels/few_rows.ts';
 import { streamOf } from '../../src/model/body.ts';
 import { type ModelSource, readFile, urlSource } from '../../src/model/source.ts';
 import { createTokenizer } from '../../src/model/tokenizer.ts';
@@ -30,16 +31,20 @@ export const knownCosts: CostReport = {
 
 /**
  * An engine over sources instead of URLs. On the shared device it shares what is compiled, and ends with the file; one
- * that fails to load closes its device. `costs`: null for measured ones.
+ * that fails to load closes its device. `costs`: null for measured ones. `fewRows`: as on GPUs; null for the faster here.
  */
 export function openEngine(
   target: ModelSource,
   draft: ModelSource | null,
-  { costs = knownCosts, ...options }: Partial<EngineOptions> & { costs?: CostReport | null } = {},
+  {
+    costs = knownCosts,
+    fewRows = 'workgroup',
+    ...options
+  }: Partial<EngineOptions> & { costs?: CostReport | null; fewRows?: FewRowsKernel | null } = {},
   gpu: Gpu = device(),
 ): Promise<Engine> {
   const parsed = parseEngineOptions({ draft: draft?.url ?? null, ...options, target: target.url || 'a file' });
-  return createEngineOn(gpu, target, draft, { ...parsed, costs });
+  return createEngineOn(gpu, target, draft, { ...parsed, costs, fewRows });
 }
 
 export type ModelFolder = ReadonlyMap<string, Uint8Array>;

@@ -1,5 +1,6 @@
-/** Lossless, the promise itself: the embedded pair's tokens do not depend on k, nor on the rounds in flight. */
+/** Lossless, the promise itself: the embedded pair's tokens do not depend on k, on the rounds in flight, on the kernel. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { FewRowsKernel } from '../../src/kernels/few_rows.ts';
 import type { Engine, GenerateResult } from '../../src/types.ts';
 import { prompts } from '../reference/prompts.ts';
 import { embeddedSource, openEngine } from './engine_bench.ts';
@@ -7,26 +8,26 @@ import { embeddedSource, openEngine } from './engine_bench.ts';
 export function describeEqualityGrid({
   promptIndices,
   draftLengths,
-  roundsInFlight,
+  variants,
   maxNewTokens,
 }: {
   promptIndices: readonly number[];
   draftLengths: readonly number[];
-  roundsInFlight: readonly number[];
+  variants: readonly { roundsInFlight: number; fewRows: FewRowsKernel }[];
   maxNewTokens: number;
 }): void {
   const plainResults = new Map<number, GenerateResult>();
 
-  describe.each(roundsInFlight)('the embedded pair with %i rounds in flight', (inFlight) => {
+  describe.each(variants)('the embedded pair, $roundsInFlight rounds in flight, few rows by $fewRows', (variant) => {
     let engine: Engine;
     beforeAll(async () => {
       engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'), {
-        roundsInFlight: inFlight,
+        ...variant,
       });
     });
 
     it('says that it is exact', () => {
-      expect(engine.info).toMatchObject({ lossless: 'exact', roundsInFlight: inFlight });
+      expect(engine.info).toMatchObject({ lossless: 'exact', paddedRows: false, ...variant });
     });
 
     it.each(promptIndices)(`prompt %i, k of ${draftLengths.join(', ')}: the tokens of k = 0`, async (index) => {

@@ -36,6 +36,8 @@ describe.each(familyNames)('%s', (name) => {
   describe('the forward pass', () => {
     let forward: Forward;
     let tapping: Forward;
+    /** Few rows by lanes, as on adapters that run on a CPU. */
+    let byLanes: Forward;
     const taps = [1, 0]; // in this order
     beforeAll(async () => {
       const files = await openModel(memorySource(name, randomFolder(family)), 'target');
@@ -48,6 +50,7 @@ describe.each(familyNames)('%s', (name) => {
       );
       const size = { slots: 1, contextLength: 256, rowCapacity: sequenceLength, paddedRows: false };
       forward = await createForward(device(), name, files.config, weights, size);
+      byLanes = await createForward(device(), `${name} by lanes`, files.config, weights, { ...size, fewRows: 'lane' });
       tapping = await createForward(device(), `${name} tapped`, files.config, weights, { ...size, taps });
     });
 
@@ -75,11 +78,11 @@ describe.each(familyNames)('%s', (name) => {
     });
 
     /** Feeds the whole sequence; `after` sees the row of each chunk's last token. */
-    async function run(sizes: readonly number[], after?: (row: number) => Promise<void>) {
-      poison(forward.kvCache);
+    async function run(sizes: readonly number[], after?: (row: number) => Promise<void>, by = forward) {
+      poison(by.kvCache);
       let start = 0;
       for (const size of sizes) {
-        feed(forward, family.expected.tokens.slice(start, start + size), start, 1);
+        feed(by, family.expected.tokens.slice(start, start + size), start, 1);
         start += size;
         await after?.(start - 1);
       }
@@ -88,9 +91,10 @@ describe.each(familyNames)('%s', (name) => {
 
     it('a layer is seven dispatches, and two more where norms are behind its blocks', () => {
       expect(forward.dispatchesPerLayer).toBe(family.config.norms === 'before' ? 7 : 9);
+      expect(byLanes.dispatchesPerLayer).toBe(9); // lanes leave nothing for the next norm
     });
 
-    const lastLogits = async () => (await readLogits(forward, family.config.vocabSize, 1))[0] as Float32Array;
+    const lastLogits = async (by = forward) => (await readLogits(by, family.config.vocabSize, 1))[0] as Float32Array;
 
     it('has the logits of its twin and of Hugging Face', async () => {
       const rows = twin().forward(family.expected.tokens, 0);
@@ -101,14 +105,18 @@ describe.each(familyNames)('%s', (name) => {
       });
     });
 
-    it('gives the same bits in one tile, in chunks, and in few rows', async () => {
-      const bits = async (sizes: readonly number[]) => {
-        await run(sizes);
-        const kv = await readKv(forward.kvCache, family.config, sequenceLength);
-        return new Map([...kv, ['logits', bitsOf(await lastLogits())]]);
+    it('gives the same bits in one tile, in chunks, and in few rows, by workgroups or by lanes', async () => {
+      const bits = async (sizes: readonly number[], by: Forward) => {
+        await run(sizes, undefined, by);
+        const kv = await readKv(by.kvCache, family.config, sequenceLength);
+        return new Map([...kv, ['logits', bitsOf(await lastLogits(by))]]);
       };
-      const whole = await bits([sequenceLength]);
-      for (const sizes of [chunks, new Array(25).fill(8)]) expect(differences(await bits(sizes), whole)).toEqual([]);
+      const whole = await bits([sequenceLength], forward);
+      for (const by of [forward, byLanes]) {
+        for (const sizes of [chunks, new Array(25).fill(8)]) {
+          expect(differences(await bits(sizes, by), whole)).toEqual([]);
+        }
+      }
     });
   });
 

@@ -1,12 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kernel.ts';
-import {
-  type MatmulOptions,
-  matmulParams,
-  matmulRows,
-  matmulRowsStep,
-  squareGroupOf,
-} from '../../src/kernels/matmul_rows.ts';
+import { type FewRowsKernel, fewRowsKernels } from '../../src/kernels/few_rows.ts';
+import { matmulLane } from '../../src/kernels/matmul_lane.ts';
+import { type MatmulOptions, matmulParams, matmulRows, squareGroupOf } from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
 import { normInputStep } from '../../src/kernels/norm_input.ts';
 import { formatCodes, rowsPerGroup, type WeightFormat } from '../../src/kernels/packed.ts';
@@ -33,6 +29,7 @@ import {
 } from './kernel_bench.ts';
 
 const rowCount = 37; // a full tile and a ragged one
+const kernels = Object.keys(fewRowsKernels) as FewRowsKernel[];
 
 describe.each([
   ['f16', 36, 20],
@@ -76,14 +73,16 @@ describe.each([
     run({ rows: rowCount, blocks: 1 }, await matmulTileStep(device(), matrix, tiled, options));
     const tileOutput = await readFloats(tiled.output);
     expectClose(tileOutput, twin, 1e-5);
-    for (let m = 1; m <= 8; m++) {
-      const few = buffers(m);
-      run({ rows: m, blocks: 1 }, await matmulRowsStep(device(), matrix, few, { ...options, paddedRows: false }));
-      const output = await readFloats(few.output);
-      expectClose(output, twin.subarray(0, m * outputSize), 1e-5);
-      expect(output.subarray(0, m * outputSize)).toEqual(tileOutput.subarray(0, m * outputSize));
-      const rest = Float32Array.from(residual.subarray(m * outputSize));
-      expect(rest.every((value, i) => value === output[m * outputSize + i])).toBe(true); // nothing is written there
+    for (const kernel of kernels) {
+      for (let m = 1; m <= 8; m++) {
+        const few = buffers(m);
+        run({ rows: m, blocks: 1 }, await fewRowsKernels[kernel].step(device(), matrix, few, options));
+        const output = await readFloats(few.output);
+        expectClose(output, twin.subarray(0, m * outputSize), 1e-5);
+        expect(output.subarray(0, m * outputSize)).toEqual(tileOutput.subarray(0, m * outputSize));
+        const rest = Float32Array.from(residual.subarray(m * outputSize));
+        expect(rest.every((value, i) => value === output[m * outputSize + i])).toBe(true); // nothing is written there
+      }
     }
   });
 });
@@ -150,10 +149,14 @@ describe.each([
       expectClose(made, twin, 1e-5);
       const expected = normInput(made, nextNorm, squareGroup, Math.fround(epsilon));
       for (const m of [1, 2, 3, 8]) {
-        for (const leavesNorm of [true, false]) {
+        for (const [kernel, leavesNorm] of [
+          ['workgroup', true],
+          ['workgroup', false],
+          ['lane', false],
+        ] as const) {
           const few = buffers(rowsOf(new Array(m).fill(0)));
-          const step = { ...options, toStream: { ...options.toStream, nextNorm: leavesNorm }, paddedRows: false };
-          run({ rows: m, blocks: 1 }, await matmulRowsStep(device(), matrix, few, step));
+          const step = { ...options, toStream: { ...options.toStream, nextNorm: leavesNorm } };
+          run({ rows: m, blocks: 1 }, await fewRowsKernels[kernel].step(device(), matrix, few, step));
           const output = await readFloats(few.output);
           for (let t = 0; t < m; t++) {
             const got = output.subarray(t * rowSize, (t + 1) * rowSize);
@@ -171,63 +174,78 @@ describe.each([
   },
 );
 
-it('of the rows that get logits alone it makes, from the first row of the output on, what it makes of all', async () => {
-  const [inputSize, outputSize, count] = [576, 36, 21];
-  const random = createRandom(5);
-  const matrix = await packed(random.normals(outputSize * inputSize, 0.1), inputSize, 'q8');
-  const squareGroup = squareGroupOf(matrix);
-  const options = { hasBias: false, addOutput: false, paddedRows: false };
-  const source = { stream: { norm: { squareGroup, epsilon: 1e-5 } } };
-  const input = floats(streamRows(rounded(random.normals(count * inputSize)), inputSize).flat());
-  const all = rowsOf(new Array(count).fill(0));
-  const stream = { buffer: input, hiddenSize: inputSize };
-  const next = { weight: floats(rounded(random.normals(inputSize))), squareGroup };
-  run(
-    { rows: count, blocks: 1 },
-    await normInputStep(device(), { rows: all, stream }, { next, added: null, epsilon: 1e-5 }),
-  );
-  const outputOf = async (rows: GPUBuffer, rowCount: number, outputRowsOnly: boolean) => {
-    const output = floats(new Array(count * outputSize).fill(Number.NaN));
-    const buffers = { rows, bias: empty(4), input, nextNorm: empty(4), output };
-    const step = await matmulRowsStep(device(), matrix, buffers, { ...options, ...source, outputRowsOnly });
-    run({ rows: rowCount, blocks: 1 }, step);
-    return readFloats(output);
-  };
-  const whole = await outputOf(all, count, false);
-  expect(whole.some(Number.isNaN)).toBe(false);
-  for (const firstOutputRow of [0, 3, 8, count - 1]) {
-    const rows = rowsOf(new Array(count).fill(0), { firstOutputRow });
-    // A pass that was encoded for more output rows than there are writes none beyond them.
-    const got = await outputOf(rows, count, true);
-    const wanted = new Float32Array(count * outputSize).fill(Number.NaN);
-    wanted.set(whole.subarray(firstOutputRow * outputSize));
-    expect(got).toEqual(wanted);
-  }
-});
+it.each(kernels)(
+  'of the rows that get logits alone a %s makes what it makes of all, in the first rows',
+  async (kernel) => {
+    const [inputSize, outputSize, count] = [576, 36, 21];
+    const random = createRandom(5);
+    const matrix = await packed(random.normals(outputSize * inputSize, 0.1), inputSize, 'q8');
+    const squareGroup = squareGroupOf(matrix);
+    const options = { hasBias: false, addOutput: false };
+    const source = { stream: { norm: { squareGroup, epsilon: 1e-5 } } };
+    const input = floats(streamRows(rounded(random.normals(count * inputSize)), inputSize).flat());
+    const all = rowsOf(new Array(count).fill(0));
+    const stream = { buffer: input, hiddenSize: inputSize };
+    const next = { weight: floats(rounded(random.normals(inputSize))), squareGroup };
+    run(
+      { rows: count, blocks: 1 },
+      await normInputStep(device(), { rows: all, stream }, { next, added: null, epsilon: 1e-5 }),
+    );
+    const outputOf = async (rows: GPUBuffer, rowCount: number, outputRowsOnly: boolean) => {
+      const output = floats(new Array(count * outputSize).fill(Number.NaN));
+      const buffers = { rows, bias: empty(4), input, nextNorm: empty(4), output };
+      const step = await fewRowsKernels[kernel].step(device(), matrix, buffers, {
+        ...options,
+        ...source,
+        outputRowsOnly,
+      });
+      run({ rows: rowCount, blocks: 1 }, step);
+      return readFloats(output);
+    };
+    const whole = await outputOf(all, count, false);
+    expect(whole.some(Number.isNaN)).toBe(false);
+    for (const firstOutputRow of [0, 3, 8, count - 1]) {
+      const rows = rowsOf(new Array(count).fill(0), { firstOutputRow });
+      // A pass that was encoded for more output rows than there are writes none beyond them.
+      const got = await outputOf(rows, count, true);
+      const wanted = new Float32Array(count * outputSize).fill(Number.NaN);
+      wanted.set(whole.subarray(firstOutputRow * outputSize));
+      expect(got).toEqual(wanted);
+    }
+  },
+);
 
 it('the load-time self-test finds no difference here, and catches a planted change of order', async () => {
   const matrices = (['f16', 'q4'] as const).map((format) => ({ inputSize: 256, format }));
-  expect(await findRowMismatches(device(), matrices)).toEqual([]);
-  const reorder = (label: string, code: string) =>
-    label.includes('ROWS=4')
-      ? code
-          .replace('acc = acc + vec2(a.high.w, b.high.w) * y.w;', '')
-          .replace('var acc = sum;', 'var acc = sum + vec2(a.high.w, b.high.w) * y.w;')
-      : code;
-  expect(await withShaders(reorder, () => findRowMismatches(device(), matrices))).toEqual([
-    'M=4 f16 K=256',
-    'M=4 f16 K=256 gated',
-    'M=4 q4 K=256',
-    'M=4 q4 K=256 gated',
-  ]);
+  for (const kernel of kernels) expect(await findRowMismatches(device(), matrices, kernel)).toEqual([]);
+  const sums = { workgroup: 'vec2(a.high.w, b.high.w)', lane: 'vec4(a.high.w, b.high.w, c.high.w, d.high.w)' };
+  for (const kernel of kernels) {
+    const reorder = (label: string, code: string) =>
+      label.includes('ROWS=2')
+        ? code
+            .replace(`acc = acc + ${sums[kernel]} * y.w;`, '')
+            .replace('var acc = sum;', `var acc = sum + ${sums[kernel]} * y.w;`)
+        : code;
+    expect(await withShaders(reorder, () => findRowMismatches(device(), matrices, kernel))).toEqual([
+      'M=2 f16 K=256',
+      'M=2 f16 K=256 gated',
+      'M=2 q4 K=256',
+      'M=2 q4 K=256 gated',
+    ]);
+  }
   const backwards = (label: string, code: string) =>
     label.includes('ROWS=2')
       ? code.replace('hidden[lane * 32u + i]', 'hidden[lane * 32u + 2u * rowsPerGroup - 1u - i]')
       : code;
-  expect(await withShaders(backwards, () => findRowMismatches(device(), matrices))).toEqual([
+  expect(await withShaders(backwards, () => findRowMismatches(device(), matrices, 'workgroup'))).toEqual([
     'M=2 f16 K=256',
     'M=2 q4 K=256',
   ]);
+});
+
+it('lanes by themselves wait for nobody', () => {
+  expect(matmulLane.code).not.toMatch(/Barrier|var<workgroup>/);
+  expect(matmulRows.code).toMatch(/workgroupBarrier/);
 });
 
 describe.each([

@@ -4,6 +4,9 @@ import { prompts } from '../reference/prompts.ts';
 describeEqualityGrid({
   promptIndices: [...prompts.keys()],
   draftLengths: [1, 2, 3, 4, 5, 6, 7],
-  roundsInFlight: [2, 3],
+  variants: [
+    { roundsInFlight: 2, fewRows: 'workgroup' },
+    { roundsInFlight: 3, fewRows: 'lane' },
+  ],
   maxNewTokens: 32,
 });

@@ -1,0 +1,72 @@
+/** Which of two kernels with the same results is the faster one on this device. */
+import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { encodeStep, type Step } from '../gpu/kernel.ts';
+import { gpuIdle, submitPass } from '../gpu/submit.ts';
+import { type FewRowsKernel, fewRowsKernels } from '../kernels/few_rows.ts';
+import type { PackedMatrix } from '../kernels/packed.ts';
+import { rowsSize } from '../kernels/rows.ts';
+
+/** Rows of the passes that are timed: a decode step, and a verify pass. */
+const timedRows = [1, 4] as const;
+/** A sample repeats its kernel in one submit until it takes this long: what a clock of 1 ms shows. */
+const sampleMs = 10;
+const maxRepeats = 512;
+const sampleCount = 3;
+
+/**
+ * The faster kernel of few rows, by the least times of a few samples in turn; the one for GPUs unless the other is clearly
+ * faster. It takes some 100 ms, so it is asked at each load instead of being remembered.
+ */
+export async function fasterFewRows(gpu: Gpu, weight: PackedMatrix): Promise<FewRowsKernel> {
+  const before = new Set(gpu.buffers);
+  try {
+    const mostRows = Math.max(...timedRows);
+    const words = new Uint32Array(rowsSize(mostRows) / 4);
+    const rows = createStorageFrom(gpu, 'tuning rows', words);
+    const input = createStorage(gpu, 'tuning input', mostRows * weight.inputSize * 4);
+    const output = createStorage(gpu, 'tuning output', mostRows * weight.outputSize * 4);
+    const unused = createStorage(gpu, 'tuning', 16);
+    const buffers = { rows, bias: unused, input, nextNorm: unused, output };
+    const options = { hasBias: false, addOutput: false, variants: timedRows };
+    const [workgroup, lane] = await Promise.all([
+      fewRowsKernels.workgroup.step(gpu, weight, buffers, options),
+      fewRowsKernels.lane.step(gpu, weight, buffers, options),
+    ]);
+    const time = async (step: Step, rowCount: number, repeats: number): Promise<number> => {
+      words[0] = rowCount;
+      gpu.device.queue.writeBuffer(rows, 0, words);
+      await gpuIdle(gpu);
+      const start = performance.now();
+      submitPass(gpu, 'tuning', (pass) => {
+        for (let i = 0; i < repeats; i++) encodeStep(pass, step, { rows: rowCount, blocks: 0 });
+      });
+      await gpuIdle(gpu);
+      return (performance.now() - start) / repeats;
+    };
+    let ratio = 1;
+    for (const rowCount of timedRows) {
+      const repeats: number[] = [];
+      for (const step of [workgroup, lane]) {
+        await time(step, rowCount, 1); // the first run of a pipeline may still compile
+        let count = 1;
+        while (count < maxRepeats && (await time(step, rowCount, count)) * count < sampleMs) count *= 2;
+        repeats.push(count);
+      }
+      const least = [Infinity, Infinity] as [number, number];
+      for (let sample = 0; sample < sampleCount; sample++) {
+        for (const [i, step] of [workgroup, lane].entries()) {
+          least[i] = Math.min(least[i] as number, await time(step, rowCount, repeats[i] as number));
+        }
+      }
+      ratio *= least[1] / least[0];
+    }
+    // Of both row counts, by the geometric mean.
+    return Math.sqrt(ratio) < clearly ? 'lane' : 'workgroup';
+  } finally {
+    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
+  }
+}
+
+/** Time against the other's from which a kernel counts as faster. */
+const clearly = 0.8;
