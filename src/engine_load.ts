@@ -3,7 +3,6 @@ import { closeGpu, type Gpu } from './gpu/device.ts';
 import { findLateWaits } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
 import type { FewRowsKernel } from './kernels/few_rows.ts';
-import type { PackedMatrix } from './kernels/packed.ts';
 import { allOrAbort } from './model/abort.ts';
 import { dispatchesPerPass, type Forward } from './model/forward.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
@@ -11,7 +10,7 @@ import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import { findAttentionMismatches } from './model/self_test_attention.ts';
 import type { ModelSource } from './model/source.ts';
-import { fasterFewRows } from './model/tune.ts';
+import { fasterFewRows, typicalMatrix } from './model/tune.ts';
 import { matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
@@ -99,7 +98,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   options.signal?.throwIfAborted();
   await findLateWaits(gpu);
   const matrices = weights.flatMap(matricesOf);
-  const fewRows = options.fewRows ?? (await fasterFewRows(gpu, typicalMatrix(weights)));
+  const fewRows = options.fewRows ?? (await fasterFewRows(gpu, typicalMatrix(weights[0] as Weights)));
   const configs = files.map(({ config }) => config);
   const mismatches = [
     ...(await findRowMismatches(gpu, matrices, fewRows)),
@@ -146,10 +145,6 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
     },
   };
 }
-
-/** Of the target, which has most of the work. */
-const typicalMatrix = ([target]: readonly Weights[]): PackedMatrix =>
-  (target as Weights).layers[0]?.gateUp.weight[0]?.matrix as PackedMatrix;
 
 /** Decodes two tokens, and forgets them. */
 async function warmUp(batch: Batch, draftLength: number, signal: AbortSignal | null): Promise<void> {

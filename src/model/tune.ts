@@ -6,6 +6,7 @@ import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import { type FewRowsKernel, fewRowsKernels } from '../kernels/few_rows.ts';
 import type { PackedMatrix } from '../kernels/packed.ts';
 import { rowsSize } from '../kernels/rows.ts';
+import type { Weights } from './weights.ts';
 
 /** Rows of the passes that are timed: a decode step, and a verify pass. */
 const timedRows = [1, 4] as const;
@@ -67,6 +68,9 @@ export async function fasterFewRows(gpu: Gpu, weight: PackedMatrix): Promise<Few
     for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
   }
 }
+
+/** What most of a pass is like. */
+export const typicalMatrix = ({ layers }: Weights): PackedMatrix => layers[0]?.gateUp.weight[0]?.matrix as PackedMatrix;
 
 /** Time against the other's from which a kernel counts as faster. */
 const clearly = 0.8;
