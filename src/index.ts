@@ -62,6 +62,7 @@ export type {
   ModelInfo,
   ModelLocation,
   NgramDraft,
+  PassCosts,
   RequestStats,
   Round,
   RoundPhase,

@@ -270,8 +270,10 @@ export type EngineInfo = {
   gpuBytes: number;
 };
 
-/** Cost of speculation on this device (FIELD: S = E / (k·c + v(k+1)), Leviathan et al. 2023 with a measured v). */
-export type CostReport = {
+/** What passes cost where a sequence has so many tokens. */
+export type PassCosts = {
+  /** Committed tokens (prompt and output so far) of the sequence. Attention makes all passes dearer with them. */
+  committedLength: number;
   /** Median time of one target pass over a single row, in ms. */
   targetStepMs: number;
   /** Median time of one draft step (single row), in ms; null without a draft. */
@@ -280,10 +282,19 @@ export type CostReport = {
   c: number | null;
   /** v[M−1] = target pass over M rows / over 1 row, M = 1..8. */
   v: number[];
+};
+
+/** Cost of speculation on this device (FIELD: S = E / (k·c + v(k+1)), Leviathan et al. 2023 with a measured v). */
+export type CostReport = PassCosts & {
   /** Median distance of the samples from their median, relative to it, per M. */
   vSpread: number[];
-  /** Samples per figure. */
+  /** Samples per figure; at load fewer of what takes long. */
   sampleCount: number;
+  /**
+   * The same at a longer context, 1,024 tokens or what fits: times in between, and beyond, lie on a line through both.
+   * Null where the context has no room for one that is four times as long.
+   */
+  longContext: PassCosts | null;
 };
 
 /** Loads models, runs requests, reports. Made by `createEngine`. */

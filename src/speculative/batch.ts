@@ -4,7 +4,15 @@ import { readWords, type StagingRing, takeSlot } from '../gpu/readback.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
 import type { DraftLengthPolicy } from './draft_length.ts';
 import { LOGPROBS_BYTES, parseLogprobs } from './logprobs.ts';
-import { createMember, type DecodeEvents, type DecodeRequest, isDone, isFed, type Member } from './member.ts';
+import {
+  createMember,
+  type DecodeEvents,
+  type DecodeRequest,
+  isDone,
+  isFed,
+  type Member,
+  meanLength,
+} from './member.ts';
 import { createPace, type Pace } from './pace.ts';
 import { type EmittedRecord, parseRecord, RECORD_BYTES, RECORD_WORDS } from './record.ts';
 import {
@@ -139,7 +147,7 @@ function startFeeding(batch: Batch, member: Member): void {
   const { slot, epoch, request, tokens } = member;
   const fedLength = tokens.length;
   policy?.startSequence();
-  const feedsDraft = plan.draft !== null && draftLengthOf(batch, request, members.length) > 0;
+  const feedsDraft = plan.draft !== null && draftLengthOf(batch, request, members) > 0;
   const { targetFed, draftFed } = reusePrefix(gpu, cachesOf(batch), batch.slots, slot, tokens);
   startSequence(gpu, sequences, slot, epoch, { ...request, targetFed, draftFed });
   member.events.onStart(targetFed);
@@ -160,10 +168,10 @@ function waitsForPrefix(batch: Batch, { chunks, tokens }: Member): boolean {
   return Math.max(0, ...promised) >= held + worthWaiting;
 }
 
-/** What the next round of a request will draft, as things stand. */
-function draftLengthOf(batch: Batch, { draftLength }: DecodeRequest, sequenceCount: number): number {
+/** What the next round of a request will draft among those that share it, as things stand. */
+function draftLengthOf(batch: Batch, { draftLength }: DecodeRequest, sharing: readonly Member[]): number {
   if (draftLength !== 'auto') return draftLength;
-  batch.chosen ??= batch.policy?.next(sequenceCount) ?? 0;
+  batch.chosen ??= batch.policy?.next(meanLength(sharing), sharing.length) ?? 0;
   return batch.chosen;
 }
 
@@ -253,7 +261,7 @@ function submitRound(batch: Batch, decoding: readonly Member[]): Pending {
   const most = longestDraft(decoding.length);
   let caughtUp = 0;
   const parts = decoding.map((member): Part & { gap: number; lengthBound: number } => {
-    const draftLength = Math.min(most, draftLengthOf(batch, member.request, decoding.length));
+    const draftLength = Math.min(most, draftLengthOf(batch, member.request, decoding));
     const gap = draftLength > 0 && plan.draft !== null ? member.draftGap : 0;
     caughtUp += gap;
     member.draftGap = draftLength > 0 ? 0 : member.draftGap + 1;
@@ -273,7 +281,8 @@ function submitRound(batch: Batch, decoding: readonly Member[]): Pending {
     }
     encodeRound(pass, plan, draftLengths, Math.max(...parts.map(({ lengthBound }) => lengthBound)), mode);
   };
-  const submits = batch.pace.roundSubmits(draftLengths) + batch.pace.chunkSubmits('draft', caughtUp) - 1;
+  const submits =
+    batch.pace.roundSubmits(draftLengths, meanLength(decoding)) + batch.pace.chunkSubmits('draft', caughtUp) - 1;
   const pending = submitAnswered(batch, 'round', parts, encode, submits);
   return { ...pending, isTypical: parts.length === 1 && caughtUp === 0 && batch.members.length === 1 };
 }
@@ -320,7 +329,9 @@ function receive(
     const wordsAt = (start: number, count: number) => words.subarray(start, start + count);
     const record = parseRecord(wordsAt((slot - firstSlot) * RECORD_WORDS, RECORD_WORDS));
     if (record.epoch !== epoch || record.phase === 'noop') return null;
-    if (record.phase !== 'prefill' && !record.nonFinite) batch.policy?.observe({ ...record, draftLength, roundMs });
+    if (record.phase !== 'prefill' && !record.nonFinite) {
+      batch.policy?.observe({ ...record, draftLength, length: member.length, roundMs });
+    }
     member.length = record.length;
     member.hasEnded = record.finish !== null;
     tokens.push(...record.tokens);

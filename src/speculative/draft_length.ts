@@ -4,6 +4,7 @@
  * counts; the records that are read anyway are all it sees.
  */
 import type { CostReport } from '../types.ts';
+import { roundCostMs } from './round_cost.ts';
 
 /** What an answered round tells. */
 export type RoundOutcome = {
@@ -11,23 +12,25 @@ export type RoundOutcome = {
   draftLength: number;
   draftCount: number;
   acceptedCount: number;
+  /** Committed tokens of the sequence when it began. */
+  length: number;
   /** Time that the round took of the device; null where something else ran beside it. */
   roundMs: number | null;
 };
 
 export type DraftLengthPolicy = {
-  /** k of the next round to submit, for each of the sequences that share it. */
-  next(sequenceCount?: number): number;
+  /** k of the next round to submit, for each of the sequences that share it; `length`: the mean of their committed ones. */
+  next(length: number, sequenceCount?: number): number;
   observe(outcome: RoundOutcome): void;
   /** Another sequence begins: what was learnt weighs less, and is where it starts. */
   startSequence(): void;
   /**
-   * S of the cost model over rounds of which [k] had k drafts, as now believed. Null for a lookup, whose drafts are not
-   * independent of whether it found any; and for no rounds.
+   * S of the cost model over rounds of which [k] had k drafts, at a mean committed length of `length`, as now believed.
+   * Null for a lookup, whose drafts are not independent of whether it found any; and for no rounds.
    */
-  expectedSpeedup(rounds: readonly number[]): number | null;
-  /** Time of a plain round, in ms, as now believed. */
-  plainRoundMs(): number;
+  expectedSpeedup(rounds: readonly number[], length: number): number | null;
+  /** Time of a plain round at a committed length, in ms, as now believed. */
+  plainRoundMs(length: number): number;
 };
 
 /** Weight of each older round against the one after it: some 100 rounds count. */
@@ -55,33 +58,17 @@ const forgetWeight = 0.002;
 /** How far one k's time may move against the others'. */
 const farthestRatio = 1.5;
 
-/**
- * ms of a round in which sequences draft so many each: their rows share weights 8 at a time, what is over as so many rows
- * alone.
- */
-export function roundCostMs({ v, targetStepMs, draftStepMs }: CostReport, draftLengths: readonly number[]): number {
-  const passCost = (rows: number): number =>
-    Math.floor(rows / v.length) * (v.at(-1) as number) +
-    (rows % v.length > 0 ? (v[(rows % v.length) - 1] as number) : 0);
-  let ms = passCost(draftLengths.reduce((sum, k) => sum + k + 1, 0)) * targetStepMs;
-  for (let step = 1; step <= Math.max(...draftLengths); step++) {
-    ms += passCost(draftLengths.filter((k) => k >= step).length) * (draftStepMs ?? 0);
-  }
-  return ms;
-}
-
 /** `costs` as measured at load. A lookup drafts at no cost, and where it finds nothing the round is a plain one. */
 export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'ngram'): DraftLengthPolicy {
-  /** [k] = ms of a round of k drafts. */
-  const measured = costs.v.map((_, k) => roundCostMs(costs, [k]));
+  const allDraftLengths = costs.v.map((_, k) => k);
   /** Of all rounds, observed time / measured; and of each k, how far its own is from that. */
   let scale = 1;
-  const ratios = measured.map(() => 1);
+  const ratios = allDraftLengths.map(() => 1);
   /** [k] = rounds of it that were timed. */
-  const seen = measured.map(() => 0);
+  const seen = allDraftLengths.map(() => 0);
   /** [i] = drafts at position i that the target judged, and agreed with. */
-  const judged = measured.slice(1).map(() => 0);
-  const agreed = measured.slice(1).map(() => 0);
+  const judged = allDraftLengths.slice(1).map(() => 0);
+  const agreed = allDraftLengths.slice(1).map(() => 0);
   let lookups = 0;
   let lookupsFound = 0;
   let current = 0;
@@ -103,15 +90,14 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
     return tokens;
   };
   /** [k] = ms of a round in which so many sequences draft k each. */
-  const roundCosts = (sequenceCount = 1): number[] => {
-    const measuredTogether =
-      sequenceCount === 1 ? measured : measured.map((_, k) => roundCostMs(costs, new Array(sequenceCount).fill(k)));
+  const roundCosts = (length: number, sequenceCount = 1): number[] => {
+    const measured = allDraftLengths.map((k) => roundCostMs(costs, new Array(sequenceCount).fill(k), length));
     const foundShare = drafter === 'model' ? 1 : (lookupsFound + 1) / (lookups + 2);
-    const plain = measuredTogether[0] as number;
-    return measuredTogether.map((ms, k) => (plain + foundShare * (ms - plain)) * (ratios[k] as number));
+    const plain = measured[0] as number;
+    return measured.map((ms, k) => (plain + foundShare * (ms - plain)) * (ratios[k] as number));
   };
-  const speedups = (sequenceCount: number): number[] => {
-    const roundCost = roundCosts(sequenceCount);
+  const speedups = (length: number, sequenceCount: number): number[] => {
+    const roundCost = roundCosts(length, sequenceCount);
     const plain = roundCost[0] as number;
     return expectedTokens().map((tokens, k) => (tokens * plain) / (roundCost[k] as number));
   };
@@ -121,16 +107,16 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
     return best;
   };
   /** Whether even drafts that are always right could pay here. */
-  const mayPay = (sequenceCount: number): boolean =>
-    roundCosts(sequenceCount).some((ms, k, all) => k > 0 && (k + 1) * (all[0] as number) > ms);
+  const mayPay = (length: number, sequenceCount: number): boolean =>
+    roundCosts(length, sequenceCount).some((ms, k, all) => k > 0 && (k + 1) * (all[0] as number) > ms);
 
   return {
-    next(sequenceCount = 1) {
+    next(length, sequenceCount = 1) {
       if (probing > 0) {
         probing -= 1;
         return current;
       }
-      const values = speedups(sequenceCount);
+      const values = speedups(length, sequenceCount);
       const best = bestOf(values, 0);
       if ((values[best] as number) > (values[current] as number) * hysteresis) current = best;
       // A probe's k is current while it runs, and must earn its place afterwards.
@@ -141,7 +127,7 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
         return current;
       }
       plainRounds += 1;
-      if (plainRounds <= probeAfter || !mayPay(sequenceCount)) return 0;
+      if (plainRounds <= probeAfter || !mayPay(length, sequenceCount)) return 0;
       plainRounds = 0;
       probeAfter = Math.min(lastProbeAfter, probeAfter * 2);
       probing = probeRounds - 1;
@@ -149,7 +135,7 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
       return current;
     },
 
-    observe({ draftLength, draftCount, acceptedCount, roundMs }) {
+    observe({ draftLength, draftCount, acceptedCount, length, roundMs }) {
       if (draftLength > 0) {
         // A draft that a lookup did not find is one that the target could not agree with.
         const last = Math.min(acceptedCount, draftLength - 1);
@@ -163,7 +149,7 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
       if (roundMs === null) return;
       // A device may take as long for the rows that a lookup left empty: that is a cost of asking for so many.
       const k = draftLength;
-      const ratio = Math.min(4, roundMs / (measured[draftCount] as number));
+      const ratio = Math.min(4, roundMs / roundCostMs(costs, [draftCount], length));
       scale += allWeight * (ratio - scale);
       seen[k] = (seen[k] as number) + 1;
       const weight = Math.max(ownWeight, 1 / (measuredWeight + (seen[k] as number)));
@@ -181,13 +167,13 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
       probing = 0;
     },
 
-    expectedSpeedup(rounds) {
+    expectedSpeedup(rounds, length) {
       if (drafter === 'ngram' || rounds.length === 0) return null;
       const tokens = expectedTokens();
-      const roundCost = roundCosts();
+      const roundCost = roundCosts(length);
       const sumOf = (values: readonly number[]) => rounds.reduce((sum, n, k) => sum + n * (values[k] as number), 0);
       return (sumOf(tokens) * (roundCost[0] as number)) / sumOf(roundCost);
     },
-    plainRoundMs: () => (measured[0] as number) * (ratios[0] as number) * scale,
+    plainRoundMs: (length) => roundCostMs(costs, [0], length) * (ratios[0] as number) * scale,
   };
 }

@@ -67,3 +67,7 @@ export const isFed = ({ chunks }: Member): boolean => chunks?.length === 0;
 
 export const isDone = ({ hasEnded, failure, events }: Member): boolean =>
   hasEnded || failure !== null || events.isCancelled();
+
+/** Of the committed tokens, as far as is known. */
+export const meanLength = (members: readonly Member[]): number =>
+  members.reduce((sum, { length }) => sum + length, 0) / members.length;

@@ -64,6 +64,7 @@ export function createRequest(
     const now = performance.now();
     const begun = startedAt ?? now;
     const first = firstTokenAt ?? now;
+    const meanLength = promptTokens.length + counters.completionTokens / 2;
     const result: GenerateResult = {
       text,
       tokens,
@@ -73,8 +74,8 @@ export function createRequest(
         timeToFirstTokenMs: first - begun,
         prefillTokens: promptTokens.length - cachedTokens,
         decodeTimeMs: firstTokenAt === null ? 0 : lastRecordAt - firstTokenAt,
-        plainRoundMs: policy?.plainRoundMs() ?? null,
-        expectedSpeedup: policy?.expectedSpeedup(counters.roundsByDraftCount) ?? null,
+        plainRoundMs: policy?.plainRoundMs(meanLength) ?? null,
+        expectedSpeedup: policy?.expectedSpeedup(counters.roundsByDraftCount, meanLength) ?? null,
       }),
       meta_info: metaInfo(counters, {
         id,

@@ -11,11 +11,13 @@ export type Calls = {
   dispatches: number[];
   /** Of those, the few-rows matmuls, and how often they read their weights. */
   matmuls: { count: number; weightPasses: number }[];
+  /** Blocks of keys and values that each dispatch of attention has workgroups for. */
+  blocks: number[];
 };
 
 /** Counts what `work` asks of the GPU, by wrapping the methods of its prototypes. */
 export async function countCalls(work: () => Promise<void>): Promise<Calls> {
-  const calls: Calls = { counts: {}, mappedBytes: [], readBytes: [], dispatches: [], matmuls: [] };
+  const calls: Calls = { counts: {}, mappedBytes: [], readBytes: [], dispatches: [], matmuls: [], blocks: [] };
   const restore: (() => void)[] = [];
   let dispatchCount = 0;
   let matmuls = { count: 0, weightPasses: 0 };
@@ -44,8 +46,9 @@ export async function countCalls(work: () => Promise<void>): Promise<Calls> {
   });
   wrap(GPUQueue.prototype, 'writeBuffer');
   wrap(GPUQueue.prototype, 'onSubmittedWorkDone');
-  wrap(GPUComputePassEncoder.prototype, 'dispatchWorkgroups', (_x, _y, z) => {
+  wrap(GPUComputePassEncoder.prototype, 'dispatchWorkgroups', (x, _y, z) => {
     dispatchCount += 1;
+    if (/^attention\b/.test(pipeline)) calls.blocks.push(x as number);
     if (!pipeline.startsWith('matmul_rows')) return;
     matmuls.count += 1;
     matmuls.weightPasses += z as number;

@@ -21,12 +21,14 @@ export const embeddedSource = (name: EmbeddedModelName): ModelSource => urlSourc
 
 /** As if measured: timing takes as long as most of what an engine is opened for. */
 export const knownCosts: CostReport = {
+  committedLength: 48,
   targetStepMs: 5,
   draftStepMs: 1,
   c: 0.2,
   v: [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
   vSpread: new Array(8).fill(0),
   sampleCount: 1,
+  longContext: null,
 };
 
 /**

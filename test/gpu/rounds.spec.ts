@@ -86,6 +86,26 @@ it.each([
   expect(Math.max(...matmuls.map((read) => read.weightPasses))).toBe(readsOfFour);
 });
 
+it('rounds that take longer with the length are cut where they do', async () => {
+  const costs = { ...knownCosts, committedLength: 3, targetStepMs: 10 };
+  const longContext = { ...costs, committedLength: 43, targetStepMs: 50 };
+  const slow = await openPair({ costs: { ...costs, longContext } });
+  await slow.generate([5], { maxNewTokens: 2 }).result;
+  const options = { draftLength: 0, maxNewTokens: 41, ignoreEos: true };
+  const { dispatches } = await countCalls(async () => {
+    await slow.generate([20 + promptCount++, 6, 7], options).result;
+  });
+  const whole = slow.info.dispatchesPerRound[0] as number;
+  // 10 ms and 1 for each token, known two rounds late: 30 ms are over from 24 tokens on.
+  const rounds = dispatches.slice(1);
+  const cutAt = rounds.findIndex((count) => count < whole);
+  expect(cutAt).toBeGreaterThanOrEqual(20);
+  expect(cutAt).toBeLessThanOrEqual(22);
+  expect(rounds.slice(0, cutAt)).toEqual(new Array(cutAt).fill(whole));
+  const parts = [Math.ceil(whole / 2), Math.floor(whole / 2)];
+  expect(rounds.slice(cutAt)).toEqual(Array.from({ length: 40 - cutAt }, () => parts).flat());
+});
+
 it('a round that takes 100 ms is four submits, of as many dispatches, and one map: the same tokens', async () => {
   const slow = await openPair({ costs: { ...knownCosts, targetStepMs: 50, draftStepMs: 12, c: 0.24 } });
   const options = { draftLength: 3, maxNewTokens: 40, ignoreEos: true };

@@ -100,12 +100,14 @@ function scriptedEngine({ tokens = () => [1, 2, 3, 4, 5, 6, 7, 8, 9], speed = ()
     }),
     metrics: async () => '',
     measureCosts: async () => ({
+      committedLength: 48,
       targetStepMs: 10,
       draftStepMs: 2,
       c: 0.2,
       v: [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
       vSpread: [0, 0, 0, 0, 0, 0, 0, 0],
       sampleCount: 5,
+      longContext: null,
     }),
     dispose: async () => {},
   };

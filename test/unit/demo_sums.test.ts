@@ -106,12 +106,14 @@ describe('tally', () => {
 
 describe('cost model', () => {
   const costs: CostReport = {
+    committedLength: 48,
     targetStepMs: 10,
     draftStepMs: 1,
     c: 0.1,
     v: [1, 1.1, 1.2, 1.35, 1.5, 1.8, 2, 2.2],
     vSpread: [0, 0, 0, 0, 0, 0, 0, 0],
     sampleCount: 9,
+    longContext: null,
   };
 
   it('gives the figures of the field notes', () => {

@@ -183,7 +183,16 @@ export function fakeEngine(log: EngineLog) {
         return `foretoken:spec_verify_calls_total 0\n`;
       },
       async measureCosts({ sampleCount = 5 } = {}) {
-        return { targetStepMs: 1, draftStepMs: null, c: null, v: [1], vSpread: [0], sampleCount };
+        return {
+          committedLength: 48,
+          targetStepMs: 1,
+          draftStepMs: null,
+          c: null,
+          v: [1],
+          vSpread: [0],
+          sampleCount,
+          longContext: null,
+        };
       },
       async dispose() {
         disposed = true;

@@ -5,25 +5,52 @@ import {
   type DraftLengthPolicy,
   type RoundOutcome,
 } from '../../../src/speculative/draft_length.ts';
-import type { CostReport } from '../../../src/types.ts';
+import type { CostReport, PassCosts } from '../../../src/types.ts';
 import { createRandom } from '../../reference/random.ts';
 
-type Device = { c: number; v: number[] };
+type Figures = { c: number; v: number[] };
+/** Target steps take 10 ms at 48 committed tokens; `long`: `step` times as long at 1,024. */
+type Device = Figures & { long?: Figures & { step: number } };
 const devices = {
   gpu: { c: 0.1, v: [1, 1.03, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1] },
   'big draft': { c: 0.35, v: [1, 1.1, 1.2, 1.35, 1.55, 1.8, 2.1, 2.5] },
   software: { c: 0.31, v: [1, 1.42, 1.95, 2.53, 3.2, 3.9, 4.5, 5.15] },
   'linear verify': { c: 0.2, v: [1, 2, 3, 4, 5, 6, 7, 8] },
+  // Attention adds 8 ms for every row: drafts get dear.
+  'dear rows': {
+    c: 0.1,
+    v: [1, 1.03, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1],
+    long: { step: 1.8, c: 0.1, v: [1, 1.46, 1.94, 2.47, 3, 3.56, 4.11, 4.72] },
+  },
+  // Rows share their loads, and the draft has few layers: drafts get cheap.
+  'shared loads': {
+    c: 0.6,
+    v: [1, 1.3, 1.55, 1.8, 2.1, 2.5, 2.9, 3.4],
+    long: { step: 2.5, c: 0.26, v: [1, 1.13, 1.24, 1.35, 1.48, 1.65, 1.82, 2.04] },
+  },
 } satisfies Record<string, Device>;
 
-const reportOf = ({ c, v }: Device): CostReport => ({
-  targetStepMs: 10,
-  draftStepMs: c * 10,
+const costsOf = (committedLength: number, targetStepMs: number, { c, v }: Figures): PassCosts => ({
+  committedLength,
+  targetStepMs,
+  draftStepMs: c * targetStepMs,
   c,
   v,
-  vSpread: v.map(() => 0),
-  sampleCount: 1,
 });
+const reportOf = (device: Device): CostReport => ({
+  ...costsOf(48, 10, device),
+  vSpread: device.v.map(() => 0),
+  sampleCount: 1,
+  longContext: device.long === undefined ? null : costsOf(1024, 10 * device.long.step, device.long),
+});
+
+/** What a round of k drafts takes the device. */
+function roundMsOf({ c, v, long }: Device, k: number, length: number): number {
+  const shortMs = 10 * (k * c + (v[k] as number));
+  if (long === undefined) return shortMs;
+  const longMs = 10 * long.step * (k * long.c + (long.v[k] as number));
+  return shortMs + ((length - 48) / (1024 - 48)) * (longMs - shortMs);
+}
 
 type Chooser = Pick<DraftLengthPolicy, 'next' | 'observe'>;
 type Text = { alphaAt: (token: number) => number; tokenCount: number };
@@ -32,7 +59,8 @@ const changing: Text = { alphaAt: (token) => (token % 1500 < 750 ? 0.9 : 0.15), 
 
 /**
  * Milliseconds for a text, k chosen by `next` and told to `observe` two rounds late, as the engine does. A draft that
- * was not run for a while first catches up. `slower`: what rounds really take, against what was measured at load.
+ * was not run for a while first catches up. `slower`: what rounds really take, against what was measured at load. The
+ * prompt has 48 tokens.
  */
 function simulate(
   device: Device,
@@ -45,16 +73,18 @@ function simulate(
   let total = 0;
   let gap = 0;
   for (let token = 0; token < tokenCount; ) {
-    const draftLength = policy.next();
+    const length = 48 + token;
+    const draftLength = policy.next(length);
     let acceptedCount = 0;
     while (acceptedCount < draftLength && random.uniform() < alphaAt(token + acceptedCount)) acceptedCount += 1;
-    const ms = 10 * (draftLength * device.c + (device.v[draftLength] as number)) * slower(draftLength);
+    const ms = roundMsOf(device, draftLength, length) * slower(draftLength);
     const catchUpMs = draftLength === 0 ? 0 : Math.min(gap, 64) * 10 * device.c * 0.3;
     gap = draftLength === 0 ? gap + 1 : 0;
     total += ms + catchUpMs;
     token += acceptedCount + 1;
     const jitter = 0.7 + 0.6 * random.uniform();
-    pending.push({ draftLength, draftCount: draftLength, acceptedCount, roundMs: catchUpMs > 0 ? null : ms * jitter });
+    const roundMs = catchUpMs > 0 ? null : ms * jitter;
+    pending.push({ draftLength, draftCount: draftLength, acceptedCount, length, roundMs });
     if (pending.length > 2) policy.observe(pending.shift() as RoundOutcome);
   }
   return total;
@@ -66,7 +96,8 @@ function simulateLookup(device: Device, policy: Chooser, { seed = 1, found = 0.4
   const pending: RoundOutcome[] = [];
   let total = 0;
   for (let token = 0; token < 3000; ) {
-    const draftLength = policy.next();
+    const length = 48 + token;
+    const draftLength = policy.next(length);
     const draftCount = random.uniform() < found ? draftLength : 0;
     let acceptedCount = 0;
     while (acceptedCount < draftCount && random.uniform() < 0.85) acceptedCount += 1;
@@ -74,7 +105,8 @@ function simulateLookup(device: Device, policy: Chooser, { seed = 1, found = 0.4
     const ms = 10 * Math.max(used, 1 + emptyRows * (asked - 1));
     total += ms;
     token += acceptedCount + 1;
-    pending.push({ draftLength, draftCount, acceptedCount, roundMs: ms * (0.7 + 0.6 * random.uniform()) });
+    const roundMs = ms * (0.7 + 0.6 * random.uniform());
+    pending.push({ draftLength, draftCount, acceptedCount, length, roundMs });
     if (pending.length > 2) policy.observe(pending.shift() as RoundOutcome);
   }
   return total;
@@ -82,14 +114,32 @@ function simulateLookup(device: Device, policy: Chooser, { seed = 1, found = 0.4
 
 const fixed = (k: number) => ({ next: () => k, observe() {} });
 
-/** Best fixed k's time / the policy's time, over several runs. */
-function efficiency(device: Device, text: Text, options: Parameters<typeof simulate>[3] = {}): number {
+/** Time of the best of some choosers / the policy's time, over several runs. By default of the k that are fixed. */
+function efficiency(
+  device: Device,
+  text: Text,
+  options: Parameters<typeof simulate>[3] = {},
+  choosers: readonly Chooser[] = device.v.map((_, k) => fixed(k)),
+): number {
   const seeds = [1, 2, 3];
   const meanOf = (make: () => Chooser) =>
     seeds.reduce((sum, seed) => sum + simulate(device, text, make(), { ...options, seed }), 0);
-  const best = Math.min(...device.v.map((_, k) => meanOf(() => fixed(k))));
+  const best = Math.min(...choosers.map((chooser) => meanOf(() => chooser)));
   return best / meanOf(() => createDraftLengthPolicy(reportOf(device), 'model'));
 }
+
+/** Knows α and the device, and takes the best k at every length. */
+const allKnowing = (device: Device, alpha: number): Chooser => ({
+  next(length) {
+    const speeds = device.v.map((_, k) => {
+      let tokens = 0;
+      for (let i = 0; i <= k; i++) tokens += alpha ** i;
+      return tokens / roundMsOf(device, k, length);
+    });
+    return speeds.indexOf(Math.max(...speeds));
+  },
+  observe() {},
+});
 
 describe.each(Object.entries(devices))('on %s', (_, device) => {
   it.each([0.02, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98])('comes within 3 % of the best k where α is %f', (alpha) => {
@@ -119,6 +169,43 @@ describe('where rounds take other times than were measured at load', () => {
   });
 });
 
+describe.each(['dear rows', 'shared loads'] as const)('where a long context changes the best k: %s', (name) => {
+  const device: Device = devices[name];
+  const text: Text = { ...steady(0.8), tokenCount: 2500 };
+
+  it('changes it', () => {
+    const { next } = allKnowing(device, 0.8);
+    expect(Math.abs(next(48) - next(2000))).toBeGreaterThan(1);
+  });
+
+  it.each([0.4, 0.6, 0.8, 0.9])('comes within 3 % of who knows the best k at every length, where α is %f', (alpha) => {
+    expect(efficiency(device, { ...text, alphaAt: () => alpha }, {}, [allKnowing(device, alpha)])).toBeGreaterThan(
+      0.97,
+    );
+  });
+
+  it('does not take a long context for a slow device', () => {
+    const policy = createDraftLengthPolicy(reportOf(device), 'model');
+    simulate(device, text, policy);
+    for (const length of [48, 1000, 2000]) {
+      const plainMs = roundMsOf(device, 0, length);
+      const speedup = ((1 + 0.8 + 0.64 + 0.512) * plainMs) / roundMsOf(device, 3, length);
+      const errors = [
+        policy.plainRoundMs(length) / plainMs,
+        (policy.expectedSpeedup([0, 0, 0, 1], length) ?? 0) / speedup,
+      ];
+      for (const error of errors) expect(Math.abs(error - 1)).toBeLessThan(0.1);
+    }
+  });
+
+  it('drafts as the lengths of those that share a round ask for', () => {
+    const policy = createDraftLengthPolicy(reportOf(device), 'model');
+    const ks = [48, 2000].map((length) => createDraftLengthPolicy(reportOf(device), 'model').next(length, 2));
+    expect(policy.next(2000, 2)).toBe(ks[1]);
+    expect(ks[0]).not.toBe(ks[1]);
+  });
+});
+
 describe('with a lookup that finds drafts now and then', () => {
   it.each([
     ['gpu', 0],
@@ -141,11 +228,11 @@ describe('for several sequences at once', () => {
   it('drafts less: rows beyond 8 are paid for', () => {
     for (const device of Object.values(devices)) {
       const policyOf = () => createDraftLengthPolicy(reportOf(device), 'model');
-      const longest = [1, 2, 4, 8].map((count) => policyOf().next(count));
+      const longest = [1, 2, 4, 8].map((count) => policyOf().next(48, count));
       for (const [i, k] of longest.slice(1).entries()) expect(k).toBeLessThanOrEqual(longest[i] as number);
     }
     // On a GPU one sequence drafts, and so do two; eight fill the rows of a pass by themselves.
-    const onGpu = [1, 2, 8].map((count) => createDraftLengthPolicy(reportOf(devices.gpu), 'model').next(count));
+    const onGpu = [1, 2, 8].map((count) => createDraftLengthPolicy(reportOf(devices.gpu), 'model').next(48, count));
     expect(onGpu[0]).toBeGreaterThan(0);
     expect(onGpu[2]).toBe(0);
   });

@@ -3,12 +3,14 @@ import { createPace } from '../../../src/speculative/pace.ts';
 import type { CostReport } from '../../../src/types.ts';
 
 const costs: CostReport = {
+  committedLength: 48,
   targetStepMs: 20,
   draftStepMs: 4,
   c: 0.2,
   v: [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
   vSpread: new Array(8).fill(0),
   sampleCount: 3,
+  longContext: null,
 };
 
 test.each([
@@ -19,8 +21,16 @@ test.each([
   [[3, 0], 2], // 3 · 4 + 1.4 · 20
   [[3, 3, 3, 3], 3], // 3 · 1.3 · 4 + 2 · 1.7 · 20
 ])('a round of %j drafts: no submit of more than 30 ms', (draftLengths, submits) => {
-  expect(createPace(costs).roundSubmits(draftLengths)).toBe(submits);
-  expect(createPace({ ...costs, targetStepMs: 2, draftStepMs: 0.4 }).roundSubmits(draftLengths)).toBe(1);
+  expect(createPace(costs).roundSubmits(draftLengths, 48)).toBe(submits);
+  expect(createPace({ ...costs, targetStepMs: 2, draftStepMs: 0.4 }).roundSubmits(draftLengths, 48)).toBe(1);
+});
+
+test('a round at a long context is cut by what it costs there', () => {
+  const long = { ...costs, committedLength: 1048, targetStepMs: 40, draftStepMs: 14, c: 0.35 };
+  const pace = createPace({ ...costs, longContext: long });
+  expect([48, 1048, 2048].map((length) => pace.roundSubmits([0], length))).toEqual([1, 2, 2]); // 20, 40, 60 ms
+  expect([48, 1048, 2048].map((length) => pace.roundSubmits([3], length))).toEqual([2, 4, 5]); // 38, 94, 150 ms
+  expect(pace.roundSubmits([3, 3, 3, 3], 1048)).toBe(7); // 3 · 1.3 · 14 + 2 · 1.7 · 40
 });
 
 test('chunks begin with a guess, and go by what they took', () => {
@@ -40,5 +50,7 @@ test('chunks begin with a guess, and go by what they took', () => {
 test('where nothing was measured nothing is cut', () => {
   const pace = createPace(null);
   pace.observeChunk(64, 6400);
-  expect([pace.roundSubmits([7]), pace.chunkSubmits('target', 64), pace.chunkSubmits('draft', 64)]).toEqual([1, 1, 1]);
+  expect([pace.roundSubmits([7], 4000), pace.chunkSubmits('target', 64), pace.chunkSubmits('draft', 64)]).toEqual([
+    1, 1, 1,
+  ]);
 });
