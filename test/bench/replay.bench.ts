@@ -8,7 +8,8 @@ import { createEngineOn } from '../../src/engine_core.ts';
 import { type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { urlSource } from '../../src/model/source.ts';
 import { parseEngineOptions } from '../../src/options.ts';
-import type { CostReport, Engine } from '../../src/types.ts';
+import { costsAt } from '../../src/speculative/round_cost.ts';
+import type { CostReport, Engine, PassCosts } from '../../src/types.ts';
 import { adapterLine, type Timing, timingOf } from './timing.ts';
 
 export type ReplayOptions = { tokens: number; repeats: number };
@@ -23,17 +24,17 @@ type ReplayRow = {
   spread: number;
   /** Tokens per round. */
   acceptLength: number;
-  /** Of this sweep's plain decoding. */
+  /** Median of the repeats' speedups over plain decoding. */
   speedup: number;
-  /** The cost model's, from the tokens per round that came and the costs measured before; null for `auto` and 0. */
+  /** The cost model's, from the tokens per round that came and the sweep's costs; null for `auto` and 0. */
   predicted: number | null;
 };
 
 export type ReplayReport = {
   adapter: string;
-  costs: CostReport;
   options: ReplayOptions;
-  sweeps: { acceptance: Acceptance; rows: ReplayRow[] }[];
+  /** `costs`: at the mean length of a run, the median of those measured between the runs. */
+  sweeps: { acceptance: Acceptance; costs: PassCosts; rows: ReplayRow[] }[];
 };
 
 const acceptances: Acceptance[] = [
@@ -58,12 +59,12 @@ export async function benchReplay(options: ReplayOptions): Promise<ReplayReport>
     forceAcceptance(gpu, acceptance, prompt.length + options.tokens / 2);
     const engine = await createEngineOn(gpu, target, draft, { ...parsed, costs });
     adapter = adapterLine(gpu);
-    // One measurement serves all: it sees no acceptance.
+    // What the policies begin with: one measurement serves all, it sees no acceptance.
     costs ??= await engine.measureCosts({ sampleCount: 7 });
-    sweeps.push({ acceptance, rows: await sweep(engine, costs, options) });
+    sweeps.push({ acceptance, ...(await sweep(engine, options)) });
     await engine.dispose();
   }
-  return { adapter, costs: costs as CostReport, options, sweeps };
+  return { adapter, options, sweeps };
 }
 
 /** Lets the accept shader keep a draft by its position, and commit kept drafts: those that the caches were fed. */
@@ -87,11 +88,18 @@ function forceAcceptance(gpu: Gpu, { first, second }: Acceptance, switchAt: numb
   };
 }
 
-/** Every k in turn, and that again and again: each meets each moment of a machine that is not alone. */
-async function sweep(engine: Engine, costs: CostReport, { tokens, repeats }: ReplayOptions): Promise<ReplayRow[]> {
+/** The costs and every k in turn, and that again and again: each meets each moment of a machine that is not alone. */
+async function sweep(
+  engine: Engine,
+  { tokens, repeats }: ReplayOptions,
+): Promise<{ costs: PassCosts; rows: ReplayRow[] }> {
+  const measured: PassCosts[] = [];
   const times = draftLengths.map((): number[] => []);
   const lengths = draftLengths.map(() => 1);
   for (let repeat = -1; repeat < repeats; repeat++) {
+    if (repeat >= 0) {
+      measured.push(costsAt(await engine.measureCosts({ sampleCount: 3 }), prompt.length + tokens / 2));
+    }
     for (const [i, draftLength] of draftLengths.entries()) {
       const run = engine.generate(prompt, { draftLength, maxNewTokens: tokens, ignoreEos: true, temperature: 0 });
       const { stats, meta_info: meta } = await run.result;
@@ -100,9 +108,10 @@ async function sweep(engine: Engine, costs: CostReport, { tokens, repeats }: Rep
       lengths[i] = meta.spec_accept_length ?? 1;
     }
   }
+  const costs = medianCosts(measured);
   const timings = times.map(timingOf);
-  const plainMs = (timings[0] as Timing).ms;
-  return draftLengths.map((draftLength, i) => {
+  const plainMs = times[0] as number[];
+  const rows = draftLengths.map((draftLength, i) => {
     const { ms: tokenMs, spread } = timings[i] as Timing;
     const acceptLength = lengths[i] as number;
     const isModelled = typeof draftLength === 'number' && draftLength > 0;
@@ -112,28 +121,47 @@ async function sweep(engine: Engine, costs: CostReport, { tokens, repeats }: Rep
       tokenMs,
       spread,
       acceptLength,
-      speedup: plainMs / tokenMs,
+      speedup: timingOf(plainMs.map((ms, repeat) => ms / (times[i]?.[repeat] as number))).ms,
       predicted: cost && acceptLength / cost,
     };
   });
+  return { costs, rows };
 }
 
-export function replayMarkdown({ adapter, costs, options, sweeps }: ReplayReport): string {
+function medianCosts(measured: readonly PassCosts[]): PassCosts {
+  const medianOf = (pick: (costs: PassCosts) => number): number => timingOf(measured.map(pick)).ms;
+  const { committedLength, v } = measured[0] as PassCosts;
+  return {
+    committedLength,
+    targetStepMs: medianOf(({ targetStepMs }) => targetStepMs),
+    draftStepMs: medianOf(({ draftStepMs }) => draftStepMs as number),
+    c: medianOf(({ c }) => c as number),
+    v: v.map((_, i) => medianOf((costs) => costs.v[i] as number)),
+  };
+}
+
+const acceptanceName = ({ first, second }: Acceptance): string =>
+  first === second ? `${first}` : `${first} → ${second}`;
+
+export function replayMarkdown({ adapter, options, sweeps }: ReplayReport): string {
   const lines = [
     `## Speculation at a given acceptance: ${adapter}`,
     '',
-    `Embedded pair, ${options.tokens} tokens, median of ${options.repeats} runs, every k in turn. ` +
-      `c = ${costs.c?.toFixed(3)}, v(1..8) = ${costs.v.map((v) => v.toFixed(2)).join(' ')}.`,
+    `Embedded pair, ${options.tokens} tokens, median of ${options.repeats} runs, every k in turn.`,
+    ...sweeps.map(
+      ({ acceptance, costs }) =>
+        `- α = ${acceptanceName(acceptance)}: at ${costs.committedLength} tokens c = ${costs.c?.toFixed(3)}, ` +
+        `v(1..8) = ${costs.v.map((v) => v.toFixed(2)).join(' ')}.`,
+    ),
     '',
     '| α | k | tokens/round | ms/token | ± | S observed | S of the cost model | observed/model | of the best k |',
     '| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
   ];
   for (const { acceptance, rows } of sweeps) {
-    const { first, second } = acceptance;
     const best = Math.max(...rows.filter(({ draftLength }) => draftLength !== 'auto').map(({ speedup }) => speedup));
     for (const { draftLength, tokenMs, spread, acceptLength, speedup, predicted } of rows) {
       const cells = [
-        first === second ? first : `${first} → ${second}`,
+        acceptanceName(acceptance),
         draftLength,
         acceptLength.toFixed(2),
         tokenMs.toFixed(2),
