@@ -45,6 +45,8 @@ const firstProbeAfter = 16;
 const lastProbeAfter = 1024;
 /** Rounds of one probe: with fewer, one rejected draft decides. */
 const probeRounds = 4;
+/** What was judged before a probe weighs as so many drafts of each position at most: a probe must be able to refute it. */
+const weightBeforeProbe = 3;
 /**
  * How fast times move the cost table. A k that takes longer than was measured looks dear first (`ownWeight`), so that
  * another is tried; if that one takes longer too, the whole device is slower (`allWeight`). What is not seen is
@@ -76,18 +78,36 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
   let plainRounds = 0;
   let probing = 0;
 
+  /** [i] = acceptance of drafts at position i, where all before it were accepted. */
+  const beliefs = (): number[] => {
+    let belief = priorAcceptance;
+    // What was not seen yet is believed to be as the position before it.
+    return judged.map((count, i) => {
+      belief = ((agreed[i] as number) + priorWeight * belief) / (count + priorWeight);
+      // `weighLess` may have put a negative count against a prior that has moved since.
+      belief = Math.min(1, Math.max(0, belief));
+      return belief;
+    });
+  };
   /** [k] = expected tokens of a round of k drafts: each position needs all before it. */
   const expectedTokens = (): number[] => {
     const tokens = [1];
-    let belief = priorAcceptance;
     let reached = 1;
-    for (const [i, count] of judged.entries()) {
-      // What was not seen yet is believed to be as the position before it.
-      belief = ((agreed[i] as number) + priorWeight * belief) / (count + priorWeight);
+    for (const [i, belief] of beliefs().entries()) {
       reached *= belief;
       tokens.push((tokens[i] as number) + reached);
     }
     return tokens;
+  };
+  /** Believes the same on the grounds of less: for a probe after long plain decoding. */
+  const weighLess = (): void => {
+    const believed = beliefs();
+    for (const [i, belief] of believed.entries()) {
+      const before = believed[i - 1] ?? priorAcceptance;
+      const count = Math.min(judged[i] as number, weightBeforeProbe);
+      judged[i] = count;
+      agreed[i] = belief * (count + priorWeight) - before * priorWeight;
+    }
   };
   /** [k] = ms of a round in which so many sequences draft k each. */
   const roundCosts = (length: number, sequenceCount = 1): number[] => {
@@ -129,6 +149,7 @@ export function createDraftLengthPolicy(costs: CostReport, drafter: 'model' | 'n
       plainRounds += 1;
       if (plainRounds <= probeAfter || !mayPay(length, sequenceCount)) return 0;
       plainRounds = 0;
+      weighLess();
       probeAfter = Math.min(lastProbeAfter, probeAfter * 2);
       probing = probeRounds - 1;
       current = bestOf(values, 1);
