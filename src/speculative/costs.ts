@@ -24,10 +24,16 @@ const leastFactor = 4;
 /** A sample repeats its pass until it takes this long, and waits once, so that the sync does not count. */
 const sampleMs = 20;
 const maxRepeats = 64;
+/** At load, samples of a slow pass end when they have taken this long, with the first at the latest. */
+const slowKindMs = 120;
 const mode: RoundMode = { sampling: 'greedy', logprobs: false };
 
-/** Draft steps in front of a verify pass whose time says what they add to a round; as many by themselves say how they grow. */
+/**
+ * Draft steps in front of a verify pass of so many rows, whose time says what they add to a round: the shorter the pass, the
+ * less its noise is of theirs. As many steps by themselves say how they grow with the length.
+ */
 const timedDrafts = 4;
+const draftedRows = 4;
 
 /** Passes are timed in this one. */
 const slot = 0;
@@ -68,7 +74,7 @@ export async function measureCosts(
     rowCounts.map((rows) => ({ length, rows, drafts: 0 }));
   const draftsAt = (length: number, rows: number): Kind[] =>
     plan.draft === null ? [] : [{ length, rows, drafts: timedDrafts }];
-  const kinds = [...passesAt(length, rowCounts), ...draftsAt(length, maxRows)];
+  const kinds = [...passesAt(length, rowCounts), ...draftsAt(length, draftedRows)];
   if (hasLong) kinds.push(...draftsAt(length, 0), ...passesAt(long, longRowCounts), ...draftsAt(long, 0));
   const samples = await timeKinds(gpu, plan, sequences, kinds, { sampleCount, quick });
 
@@ -88,7 +94,7 @@ export async function measureCosts(
   const draftStepMs =
     plan.draft === null
       ? null
-      : Math.max((medianOf(length, maxRows, timedDrafts) - medianOf(length, maxRows)) / timedDrafts, leastMs);
+      : Math.max((medianOf(length, draftedRows, timedDrafts) - medianOf(length, draftedRows)) / timedDrafts, leastMs);
   const reported = allRowCounts.filter((rows) => rows <= (rowCounts.at(-1) as number));
   const figuresAt = (at: number, msOf: (rows: number) => number, draftStepMs: number | null): PassCosts => ({
     committedLength: at,
@@ -157,7 +163,7 @@ async function timeKinds(
       if (rows > 0) encodeVerify(pass, full, { rows, blocks }, mode.sampling);
     };
     startAt(gpu, sequences, length, length);
-    setTurns(gpu, sequences, new Map([[slot, (rows || maxRows) - 1]]));
+    setTurns(gpu, sequences, new Map([[slot, (rows || draftedRows) - 1]]));
     await gpuIdle(gpu);
     const start = performance.now();
     // One submit each: as in rounds, the host encodes the next one while the device runs this.
@@ -174,7 +180,7 @@ async function timeKinds(
     const once = await time(kind, quick ? 1 : 2);
     repeats.push(Math.max(1, Math.min(maxRepeats, Math.ceil(sampleMs / Math.max(once, 0.01)))));
     // On a slow device one run is a sample, and there is no time for many.
-    counts.push(quick ? Math.max(1, Math.min(sampleCount, Math.floor((sampleCount * sampleMs) / once))) : sampleCount);
+    counts.push(quick ? Math.max(1, Math.min(sampleCount, Math.floor(slowKindMs / once))) : sampleCount);
     samples.push(quick && once >= sampleMs ? [once] : []);
   }
   for (let sample = 0; sample < sampleCount; sample++) {
