@@ -67,14 +67,24 @@ export async function benchReplay(options: ReplayOptions): Promise<ReplayReport>
   return { adapter, options, sweeps };
 }
 
+/** A position's, as if drawn: neighbours must not depend on each other, or one k has an easier text than another. PCG-RXS-M-XS. */
+const hashCode = `
+fn hash_of(position: u32) -> u32 {
+  let x = position * 747796405u + 2891336453u;
+  let mixed = ((x >> ((x >> 28u) + 4u)) ^ x) * 277803737u;
+  return (mixed >> 22u) ^ mixed;
+}
+`;
+
 /** Lets the accept shader keep a draft by its position, and commit kept drafts: those that the caches were fed. */
 function forceAcceptance(gpu: Gpu, { first, second }: Acceptance, switchAt: number): void {
   const threshold = (alpha: number) => `${Math.round(alpha * 65536)}u`;
   const position = '(state[slot].length + accepted)';
   const changes: [from: string, to: string][] = [
+    ['fn accepted_drafts', `${hashCode}fn accepted_drafts`],
     [
       'state[slot].drafts[accepted] == targetTokens[first + accepted]',
-      `((${position} * 2654435769u) ^ ((${position} * 2654435769u) >> 15u)) % 65536u < ` +
+      `hash_of(${position}) % 65536u < ` +
         `select(${threshold(second)}, ${threshold(first)}, ${position} < ${Math.round(switchAt)}u)`,
     ],
     ['return targetTokens[first + i];', 'return select(targetTokens[first + i], state[slot].drafts[i], i < accepted);'],
