@@ -46,7 +46,7 @@ const quickRowCounts = rowVariants;
 const quickLongRowCounts = [1, maxRows];
 
 /** What is timed: a pass over so many rows of the target, or none, at a committed length, behind so many draft steps. */
-type Kind = { length: number; rows: number; drafts: number };
+export type Kind = { length: number; rows: number; drafts: number };
 
 /**
  * Measures c and v(1..8): wall time of passes submitted one behind the other, all kinds interleaved, medians.
@@ -77,25 +77,28 @@ export async function measureCosts(
   const kinds = [...passesAt(length, rowCounts), ...draftsAt(length, draftedRows)];
   if (hasLong) kinds.push(...draftsAt(length, 0), ...passesAt(long, longRowCounts), ...draftsAt(long, 0));
   const samples = await timeKinds(gpu, plan, sequences, kinds, { sampleCount, quick });
+  return reportOf(kinds, samples, { length, long: hasLong ? long : null, sampleCount });
+}
 
+/** What the samples of each kind come to. */
+export function reportOf(
+  kinds: readonly Kind[],
+  samples: readonly (readonly number[])[],
+  { length, long, sampleCount }: { length: number; long: number | null; sampleCount: number },
+): CostReport {
   const medians = samples.map(median);
   const indexOf = (at: number, rows: number, drafts = 0): number =>
     kinds.findIndex((kind) => kind.length === at && kind.rows === rows && kind.drafts === drafts);
   const medianOf = (...kind: Parameters<typeof indexOf>): number => medians[indexOf(...kind)] as number;
+  const rowCounts = kinds.filter((kind) => kind.length === length && kind.drafts === 0).map(({ rows }) => rows);
+  const reported = allRowCounts.filter((rows) => rows <= (rowCounts.at(-1) as number));
   const timedAs = (rows: number): number => rowCounts.find((count) => count >= rows) as number;
   const passMs = (rows: number): number => medianOf(length, timedAs(rows));
-  const growthMs = (rows: number): number => medianOf(long, rows) - passMs(rows);
-  const longPassMs = (rows: number): number => {
-    if (longRowCounts.includes(rows)) return medianOf(long, rows);
-    return passMs(rows) + growthMs(1) + ((rows - 1) / (maxRows - 1)) * (growthMs(maxRows) - growthMs(1));
-  };
   // Noise must not make drafts free, or a gain.
   const leastMs = (0.01 * passMs(1)) / timedDrafts;
-  const draftStepMs =
-    plan.draft === null
-      ? null
-      : Math.max((medianOf(length, draftedRows, timedDrafts) - medianOf(length, draftedRows)) / timedDrafts, leastMs);
-  const reported = allRowCounts.filter((rows) => rows <= (rowCounts.at(-1) as number));
+  const draftStepMs = kinds.some(({ drafts }) => drafts > 0)
+    ? Math.max((medianOf(length, draftedRows, timedDrafts) - medianOf(length, draftedRows)) / timedDrafts, leastMs)
+    : null;
   const figuresAt = (at: number, msOf: (rows: number) => number, draftStepMs: number | null): PassCosts => ({
     committedLength: at,
     targetStepMs: msOf(1),
@@ -103,7 +106,12 @@ export async function measureCosts(
     c: draftStepMs === null ? null : draftStepMs / msOf(1),
     v: reported.map((rows) => msOf(rows) / msOf(1)),
   });
-  const longFigures = (): PassCosts => {
+  const figuresAtLong = (long: number): PassCosts => {
+    const growthMs = (rows: number): number => medianOf(long, rows) - passMs(rows);
+    const longPassMs = (rows: number): number => {
+      if (indexOf(long, rows) >= 0) return medianOf(long, rows);
+      return passMs(rows) + growthMs(1) + ((rows - 1) / (maxRows - 1)) * (growthMs(maxRows) - growthMs(1));
+    };
     if (draftStepMs === null) return figuresAt(long, longPassMs, null);
     const draftGrowthMs = (medianOf(long, 0, timedDrafts) - medianOf(length, 0, timedDrafts)) / timedDrafts;
     return figuresAt(long, longPassMs, Math.max(draftStepMs + draftGrowthMs, leastMs));
@@ -116,7 +124,7 @@ export async function measureCosts(
     ...figuresAt(length, passMs, draftStepMs),
     vSpread: reported.map((rows) => spreads[indexOf(length, timedAs(rows))] as number),
     sampleCount,
-    longContext: hasLong ? longFigures() : null,
+    longContext: long === null ? null : figuresAtLong(long),
   };
 }
 
