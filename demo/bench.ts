@@ -50,7 +50,7 @@ export type BenchReport = {
   lossless: EngineInfo['lossless'];
   paddedRows: boolean;
   /** Absent in reports from before there were two kernels. */
-  fewRows?: EngineInfo['fewRows'];
+  kernelKind?: EngineInfo['kernelKind'];
   target: EngineInfo['target'];
   draft: EngineInfo['draft'];
   roundsInFlight: number;
@@ -109,7 +109,7 @@ export async function runBench(engine: Engine, options: BenchOptions = {}): Prom
     features: info.features,
     lossless: info.lossless,
     paddedRows: info.paddedRows,
-    fewRows: info.fewRows,
+    kernelKind: info.kernelKind,
     target: info.target,
     draft: info.draft,
     roundsInFlight: info.roundsInFlight,

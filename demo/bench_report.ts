@@ -56,7 +56,10 @@ export function factTable(report: BenchReport): Table {
     ['adapter', adapterName(report.adapter)],
     ['features', report.features.length === 0 ? 'none (baseline WebGPU)' : report.features.join(', ')],
     ['lossless', report.lossless + (report.paddedRows ? ', padded rows' : '')],
-    ['few rows are multiplied by', report.fewRows === 'lane' ? 'lanes, each by itself' : 'the lanes of a workgroup'],
+    [
+      'kernels',
+      report.kernelKind === 'lane' ? 'for CPUs: each lane by itself' : 'for GPUs: the lanes of a workgroup together',
+    ],
     ['target', modelText(target)],
     ['draft', draft === null ? 'none' : modelText(draft)],
     ['c (draft step / target step)', number(costs?.c ?? null, 3)],

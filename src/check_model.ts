@@ -151,7 +151,7 @@ async function countMemory(
     ...options,
     contextLength,
     paddedRows: false,
-    fewRows: 'workgroup',
+    kernelKind: 'workgroup',
   });
   const sum = (buffers: readonly { size: number }[]) => buffers.reduce((total, { size }) => total + size, 0);
   const { targetSampler, draftSampler } = parts.plan;

@@ -112,8 +112,8 @@ function serve(models: OpenedPair, first: LoadedPair, options: CoreOptions, load
       const gpu = await reopenGpu();
       const isSame = JSON.stringify(gpu.adapter) === JSON.stringify(loaded.gpu.adapter);
       const known = isSame
-        ? { costs: loaded.info.costs, fewRows: loaded.info.fewRows }
-        : { costs: null, fewRows: null };
+        ? { costs: loaded.info.costs, kernelKind: loaded.info.kernelKind }
+        : { costs: null, kernelKind: null };
       return await loadOnto(gpu, models, { ...options, ...known, onProgress: null, signal: disposal.signal });
     } catch (error) {
       throw disposed ? disposedError() : error;

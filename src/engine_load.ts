@@ -2,7 +2,7 @@ import { checkStopTokens, commonFormat, contextLengthOf, createParts } from './e
 import { closeGpu, type Gpu } from './gpu/device.ts';
 import { findLateWaits } from './gpu/readback.ts';
 import { gpuIdle } from './gpu/submit.ts';
-import type { FewRowsKernel } from './kernels/few_rows.ts';
+import type { KernelKind } from './kernels/kernel_kind.ts';
 import { allOrAbort } from './model/abort.ts';
 import { dispatchesPerPass, type Forward } from './model/forward.ts';
 import { openPair, type Role, readWeights } from './model/load.ts';
@@ -10,7 +10,7 @@ import type { OpenedModel } from './model/opened_model.ts';
 import { findRowMismatches } from './model/self_test.ts';
 import { findAttentionMismatches } from './model/self_test_attention.ts';
 import type { ModelSource } from './model/source.ts';
-import { fasterFewRows, typicalMatrix } from './model/tune.ts';
+import { fasterKernels, typicalMatrix } from './model/tune.ts';
 import { matricesOf, uploadWeights, type Weights, weightFormats } from './model/weights.ts';
 import type { ParsedEngineOptions } from './options.ts';
 import { type Batch, createBatch, decode, forgetTokens } from './speculative/batch.ts';
@@ -29,7 +29,7 @@ export type LoadEngineOptions = Pick<
   /** Measured before, of these models on such an adapter; without them they are measured now. */
   costs?: CostReport | null;
   /** Known before; without it the faster one is found now. */
-  fewRows?: FewRowsKernel | null;
+  kernelKind?: KernelKind | null;
 };
 
 /** Opened models: all but their weights, which can be read more than once. */
@@ -98,15 +98,15 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
   options.signal?.throwIfAborted();
   await findLateWaits(gpu);
   const matrices = weights.flatMap(matricesOf);
-  const fewRows = options.fewRows ?? (await fasterFewRows(gpu, typicalMatrix(weights[0] as Weights)));
+  const kernelKind = options.kernelKind ?? (await fasterKernels(gpu, typicalMatrix(weights[0] as Weights)));
   const configs = files.map(({ config }) => config);
   const mismatches = [
-    ...(await findRowMismatches(gpu, matrices, fewRows)),
-    ...(await findAttentionMismatches(gpu, configs)),
+    ...(await findRowMismatches(gpu, matrices, kernelKind)),
+    ...(await findAttentionMismatches(gpu, configs, kernelKind)),
   ];
   const paddedRows = mismatches.length > 0;
   options.signal?.throwIfAborted();
-  const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows, fewRows });
+  const parts = await createParts(gpu, files, weights, { ...options, contextLength, paddedRows, kernelKind });
   const { forwards, sequences, plan, ring, pageCount } = parts;
   const batch = createBatch(gpu, plan, sequences, { ring, roundsInFlight: options.roundsInFlight });
   const drafter = draft !== null ? 'model' : options.ngram !== null ? 'ngram' : null;
@@ -131,7 +131,7 @@ async function build(gpu: Gpu, { target, draft }: OpenedPair, options: LoadEngin
       // Padded to one kernel, rows agree by construction.
       lossless: 'exact',
       paddedRows,
-      fewRows,
+      kernelKind,
       target: models[0] as ModelInfo,
       draft: models[1] ?? null,
       drafter,

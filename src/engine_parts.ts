@@ -2,7 +2,7 @@
 import { InvalidOptionError, UnsupportedModelError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { createStagingRing, type StagingRing } from './gpu/readback.ts';
-import type { FewRowsKernel } from './kernels/few_rows.ts';
+import type { KernelKind } from './kernels/kernel_kind.ts';
 import type { PackedMatrix } from './kernels/packed.ts';
 import { createForward, type Forward } from './model/forward.ts';
 import { pagesFor } from './model/kv_cache.ts';
@@ -37,12 +37,12 @@ export async function createParts(
   {
     contextLength,
     paddedRows,
-    fewRows,
+    kernelKind,
     ngram,
     headTokens,
     roundsInFlight,
     maxRunningRequests: slots,
-  }: { contextLength: number; paddedRows: boolean; fewRows: FewRowsKernel } & Pick<
+  }: { contextLength: number; paddedRows: boolean; kernelKind: KernelKind } & Pick<
     ParsedEngineOptions,
     'ngram' | 'headTokens' | 'roundsInFlight' | 'maxRunningRequests'
   >,
@@ -60,7 +60,7 @@ export async function createParts(
         outputCapacity: i === 0 ? roundRows(slots) : slots,
         headTokens: i === 0 ? null : headTokens,
         paddedRows,
-        fewRows,
+        kernelKind,
       }),
     ),
   );

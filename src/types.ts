@@ -243,10 +243,10 @@ export type EngineInfo = {
   /** True when the few-rows kernels did not agree and one padded kernel serves every pass (slower, still exact). */
   paddedRows: boolean;
   /**
-   * Which kernel multiplies few rows here, as timed at load: with the lanes of a workgroup together, which GPUs like, or with
-   * each lane by itself, for adapters that run on a CPU. Both give the same bits.
+   * Which kernels serve here, as timed at load: with the lanes of a workgroup together, which GPUs like, or with each lane by
+   * itself, for adapters that run on a CPU. Both give the same bits.
    */
-  fewRows: 'workgroup' | 'lane';
+  kernelKind: 'workgroup' | 'lane';
   target: ModelInfo;
   draft: ModelInfo | null;
   /** What proposes drafts; null for plain decoding. */

@@ -1,24 +1,16 @@
 // Attention of up to QUERIES queries to one block of 64 absolute positions: maximum score, sum of exponentials, weighted
 // values. The queries are heads of one key/value head and rows of one query group, and share each load of its keys and
 // values. attention.wgsl leaves them to attention_fold.wgsl, attention_tile.wgsl folds block onto block.
-// Expects HEAD_DIM, QUERIES, `params` (headCount, kvHeadCount, blocksPerSlot, partsPerGroup, scale, window), `rows`, `query`,
-// `keys`, `values` and `blockTable` of attention.wgsl; and what it calls with the results: keep_sum and keep_values.
+// Expects lib/scores.wgsl and its bindings, QUERIES, `params` (headCount, kvHeadCount, blocksPerSlot, partsPerGroup, scale), `keys`, `values` and
+// `blockTable` of attention.wgsl; and what it calls with the results: keep_sum and keep_values.
 // Numerics: a query is summed alike whichever others it shares a workgroup with. Maximum and sum: every 8th position per
 //   lane, lanes folded left to right; values: 64 / (headDim / 4) parts of neighbouring positions, each ascending, folded
 //   left to right.
 
-const LOWEST = -3.4028234e38;  // the score of a position that a query does not see
 var<workgroup> scores: array<f32, QUERIES * 64u>;       // (queries, 64 positions), then their exponentials
 var<workgroup> folded: array<f32, QUERIES * 8u>;        // (queries, 8 lanes)
 var<workgroup> highest: array<f32, QUERIES>;            // (queries,)
 var<workgroup> parts: array<vec4<f32>, QUERIES * 64u>;  // (queries, lanes)
-
-// The positions of the block that a row sees, from x to before y.
-fn seen_by(t: u32, block: u32) -> vec2<u32> {
-  let position = rows.row[t].position;
-  let begin = first_seen(position, params.window);
-  return clamp(vec2(begin, position + 1u), vec2(block * 64u), vec2(block * 64u + 64u)) - vec2(block * 64u);
-}
 
 // What a workgroup attends for: `count` queries of a query group, from its query `first` on.
 struct Queries {
@@ -65,30 +57,6 @@ fn seen_by_any(queries: Queries, block: u32) -> vec2<u32> {
     }
   }
   return seen;
-}
-
-fn add_product(sum: f32, index: u32, k: vec4<f32>) -> f32 {
-  let q = query[index];
-  var total = sum;
-  total = total + q.x * k.x;
-  total = total + q.y * k.y;
-  total = total + q.z * k.z;
-  total = total + q.w * k.w;
-  return total;
-}
-
-// Four vectors of a key, which were all under way at once, times those of a query; `left` of them are in the head.
-fn add_products(sum: f32, index: u32, left: u32, k0: vec4<f32>, k1: vec4<f32>, k2: vec4<f32>, k3: vec4<f32>) -> f32 {
-  var total = add_product(sum, index, k0);
-  if (HEAD_DIM % 16u == 0u || left > 1u) { total = add_product(total, index + 1u, k1); }
-  if (HEAD_DIM % 16u == 0u || left > 2u) { total = add_product(total, index + 2u, k2); }
-  if (HEAD_DIM % 16u == 0u || left > 3u) { total = add_product(total, index + 3u, k3); }
-  return total;
-}
-
-// A value of weight 0 is not added: what lies at positions that a query does not see may be no number.
-fn add_value(total: vec4<f32>, weight: f32, value: vec4<f32>) -> vec4<f32> {
-  return select(total + weight * value, total, weight == 0.0);
 }
 
 // Four neighbouring positions, as far as they lie before `end`, onto the sum of query j.

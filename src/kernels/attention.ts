@@ -2,6 +2,7 @@ import attentionCode from '../../shaders/attention.wgsl?raw';
 import attendCode from '../../shaders/lib/attend.wgsl?raw';
 import halfCode from '../../shaders/lib/half.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import scoresCode from '../../shaders/lib/scores.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
 import { createParams } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
@@ -10,7 +11,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attention: Kernel = {
   name: 'attention',
-  code: rowsCode + halfCode + windowCode + attendCode + attentionCode,
+  code: rowsCode + halfCode + windowCode + scoresCode + attendCode + attentionCode,
   bindings: [
     { name: 'params', kind: 'uniform' },
     { name: 'rows', kind: 'read' },

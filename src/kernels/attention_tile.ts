@@ -3,6 +3,7 @@ import attendCode from '../../shaders/lib/attend.wgsl?raw';
 import foldCode from '../../shaders/lib/fold.wgsl?raw';
 import halfCode from '../../shaders/lib/half.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import scoresCode from '../../shaders/lib/scores.wgsl?raw';
 import windowCode from '../../shaders/lib/window.wgsl?raw';
 import type { Gpu } from '../gpu/device.ts';
 import { createBindGroup, createPipeline, type Kernel, type Step } from '../gpu/kernel.ts';
@@ -19,7 +20,7 @@ import type { AttentionShape } from './rope_kv.ts';
 
 export const attentionTile: Kernel = {
   name: 'attention_tile',
-  code: rowsCode + halfCode + windowCode + attendCode + foldCode + attentionTileCode,
+  code: rowsCode + halfCode + windowCode + scoresCode + attendCode + foldCode + attentionTileCode,
   bindings: [...attention.bindings.slice(0, -1), { name: 'output', kind: 'write' }],
   overrides: attention.overrides,
   params: attention.params,

@@ -3,9 +3,10 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Pass, type PassShape, type Step } from '../gpu/kernel.ts';
 import { type AttentionBuffers, attentionStep, groupRowsOf, partialsSize } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
+import { attentionLaneStep } from '../kernels/attention_lane.ts';
 import { attentionTileStep } from '../kernels/attention_tile.ts';
 import { embedStep } from '../kernels/embed.ts';
-import { type FewRowsKernel, fewRowsKernels, fewRowsVariants } from '../kernels/few_rows.ts';
+import { fewRowsMatmuls, type KernelKind, matmulVariants } from '../kernels/kernel_kind.ts';
 import { type MatmulOptions, maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
@@ -59,8 +60,8 @@ export type ForwardOptions = {
   headTokens?: number | null;
   /** Use one pipeline of the few-rows matmul for every pass. */
   paddedRows: boolean;
-  /** Which kernel multiplies few rows. Default: 'workgroup'. */
-  fewRows?: FewRowsKernel;
+  /** Default: 'workgroup'. */
+  kernelKind?: KernelKind;
   /** Layers whose hidden states are kept, for draft heads that read them (EAGLE-3, arXiv 2503.01840). Default: none. */
   taps?: readonly number[];
 };
@@ -99,9 +100,9 @@ export async function createForward(
   const attended = f32('attended', rowCapacity, queryWidth);
   const ffn = f32('ffn', rowCapacity, ffnSize);
   const logits = f32('logits', outputCapacity, vocabSize);
-  const fewRows = options.fewRows ?? 'workgroup';
-  const { step: fewRowsStep } = fewRowsKernels[fewRows];
-  const variants = fewRowsVariants(fewRows, paddedRows);
+  const kernelKind = options.kernelKind ?? 'workgroup';
+  const { step: fewRowsStep } = fewRowsMatmuls[kernelKind];
+  const variants = matmulVariants(kernelKind, paddedRows);
   const taps = options.taps ?? [];
   const tapped = taps.length > 0 ? f32('tapped', rowCapacity, taps.length * hiddenSize) : null;
   const noBias = createStorage(gpu, `${label} no bias`, 16);
@@ -126,15 +127,18 @@ export async function createForward(
     return linear.weight.map(async ({ firstRow: first, matrix }) => {
       const all = { addOutput: false, ...options, hasBias: linear.bias !== null, part: { first, stride } };
       const few = fewRowsStep(gpu, matrix, buffers, { ...all, variants });
-      // On a device where the tile rounds differently, prompts too go 8 rows at a time.
-      const tile = paddedRows ? few : matmulTileStep(gpu, matrix, buffers, all);
+      // Lanes by themselves gain nothing by tiles; and where tiles round differently, prompts too go a few rows at a time.
+      const tile = paddedRows || kernelKind === 'lane' ? few : matmulTileStep(gpu, matrix, buffers, all);
       return { few: await few, tile: await tile };
     });
   };
 
   const attend = (buffers: AttentionBuffers, window: number | null): Promise<Both>[] => {
     const options = { scale: config.attentionScale, window };
-    const split = attentionStep(gpu, { ...buffers, partials }, shape, { ...options, paddedQueries: paddedRows });
+    const split =
+      kernelKind === 'lane'
+        ? attentionLaneStep(gpu, { ...buffers, partials }, shape, options)
+        : attentionStep(gpu, { ...buffers, partials }, shape, { ...options, paddedQueries: paddedRows });
     const fold = attentionFoldStep(gpu, { rows, partials, output: attended }, shape, { window });
     if (paddedRows) return [both(split), both(fold)];
     const tile = attentionTileStep(gpu, { ...buffers, output: attended }, shape, options);
@@ -164,7 +168,7 @@ export async function createForward(
         both(normInputStep(gpu, { rows, stream }, { next, added, epsilon })),
       ];
     }
-    const leavesNorm = next !== null && fewRows === 'workgroup';
+    const leavesNorm = next !== null && kernelKind === 'workgroup';
     const toStream = { hiddenSize, nextNorm: leavesNorm };
     const steps = matmul(linear, input, hidden, { addOutput: true, toStream, nextNorm: next?.weight ?? null });
     // Workgroups that make few rows leave behind what the next norm needs; tiles and lanes by themselves do not.

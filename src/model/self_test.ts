@@ -3,7 +3,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
-import { type FewRowsKernel, fewRowsKernels, fewRowsVariants } from '../kernels/few_rows.ts';
+import { fewRowsMatmuls, type KernelKind, matmulVariants } from '../kernels/kernel_kind.ts';
 import { maxRows, squareGroupOf } from '../kernels/matmul_rows.ts';
 import { matmulTileStep } from '../kernels/matmul_tile.ts';
 import { normInputStep } from '../kernels/norm_input.ts';
@@ -28,7 +28,7 @@ const epsilon = 1e-5;
 export async function findRowMismatches(
   gpu: Gpu,
   matrices: readonly { inputSize: number; format: WeightFormat }[],
-  fewRows: FewRowsKernel,
+  kernelKind: KernelKind,
 ): Promise<string[]> {
   // The steps' parameters are among what is made here.
   const before = new Set(gpu.buffers);
@@ -68,7 +68,7 @@ export async function findRowMismatches(
       };
       const squareGroup = squareGroupOf(weight);
       const normed = { stream: { norm: { squareGroup, epsilon } }, hasBias: true, addOutput: false };
-      const leavesNorm = fewRows === 'workgroup';
+      const leavesNorm = kernelKind === 'workgroup';
       const plain = { ...normed, toStream: { hiddenSize: outputSize, nextNorm: leavesNorm } };
       const gated = { ...normed, activation: 'silu' } as const;
       const buffersWith = (output: GPUBuffer) => ({ rows, bias, input, nextNorm: norm, output });
@@ -85,14 +85,14 @@ export async function findRowMismatches(
       for (const options of isFirst ? [plain, gated] : [plain]) {
         const prepared = (output: GPUBuffer) => (options === plain ? [prepare(output, norm, outputSize)] : []);
         const few = (variants: readonly number[]) => (output: GPUBuffer) => [
-          fewRowsKernels[fewRows].step(gpu, weight, buffersWith(output), { ...options, variants }),
+          fewRowsMatmuls[kernelKind].step(gpu, weight, buffersWith(output), { ...options, variants }),
           ...(leavesNorm ? [] : prepared(output)),
         ];
         const tile = (output: GPUBuffer) => [
           matmulTileStep(gpu, weight, buffersWith(output), options),
           ...prepared(output),
         ];
-        const reference = await run(few(fewRowsVariants(fewRows, true)), maxRows);
+        const reference = await run(few(matmulVariants(kernelKind, true)), maxRows);
         const compare = (name: string, words: Uint32Array, rowCount: number) => {
           const count = rowCount * (options === gated ? outputSize / 2 : rowSize);
           // A workgroup leaves the root mean square to who reads it.
@@ -101,9 +101,9 @@ export async function findRowMismatches(
           if (words.subarray(0, count).every((word, i) => word === reference[i] || isLeft(i))) return;
           mismatches.push(`${name} ${what}${options === gated ? ' gated' : ''}`);
         };
-        const variants = fewRowsVariants(fewRows, false);
+        const variants = matmulVariants(kernelKind, false);
         for (const m of variants) compare(`M=${m}`, await run(few(variants), m), m);
-        compare('tile', await run(tile, tileRows), maxRows);
+        if (leavesNorm) compare('tile', await run(tile, tileRows), maxRows);
       }
     }
   } finally {

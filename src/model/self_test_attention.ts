@@ -5,7 +5,9 @@ import { readBuffer } from '../gpu/readback.ts';
 import { submitPass } from '../gpu/submit.ts';
 import { attentionStep, groupRowsOf, partialsSize, queryVariantOf } from '../kernels/attention.ts';
 import { attentionFoldStep } from '../kernels/attention_fold.ts';
+import { attentionLaneStep } from '../kernels/attention_lane.ts';
 import { attentionTileStep } from '../kernels/attention_tile.ts';
+import type { KernelKind } from '../kernels/kernel_kind.ts';
 import { rowsSize } from '../kernels/rows.ts';
 import type { ModelConfig } from './config.ts';
 import { pseudoRandom } from './self_test.ts';
@@ -21,7 +23,11 @@ const firstPosition = 64 + 60;
  * its fold? As findRowMismatches asks of matmuls.
  * @returns the names of the variants that differ from that of 8 queries; empty when all agree.
  */
-export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]): Promise<string[]> {
+export async function findAttentionMismatches(
+  gpu: Gpu,
+  models: readonly Heads[],
+  kernelKind: KernelKind,
+): Promise<string[]> {
   const before = new Set(gpu.buffers); // the steps' parameters are among what is made here
   const mismatches: string[] = [];
   const tested = new Set<string>();
@@ -74,7 +80,9 @@ export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]
       const split = (paddedQueries: boolean) => (rows: GPUBuffer, output: GPUBuffer) => {
         const partials = createStorage(gpu, 'self-test partials', partialsSize(mostRows, shape));
         return [
-          attentionStep(gpu, { ...cache, rows, partials }, shape, { ...options, paddedQueries }),
+          kernelKind === 'lane'
+            ? attentionLaneStep(gpu, { ...cache, rows, partials }, shape, options)
+            : attentionStep(gpu, { ...cache, rows, partials }, shape, { ...options, paddedQueries }),
           attentionFoldStep(gpu, { rows, partials, output }, shape, options),
         ];
       };
@@ -82,7 +90,8 @@ export async function findAttentionMismatches(gpu: Gpu, models: readonly Heads[]
       const compare = (name: string, words: Uint32Array) => {
         if (words.some((word, i) => word !== reference[i])) mismatches.push(`${name}, ${what}`);
       };
-      for (let rowCount = 1; rowCount < mostRows; rowCount++) {
+      // Lanes have one pipeline for any number of rows.
+      for (let rowCount = 1; rowCount < mostRows && kernelKind === 'workgroup'; rowCount++) {
         const queries = queryVariantOf(heads, rowCount);
         if (queryVariantOf(heads, rowCount + 1) === queries) continue; // tested with more rows
         compare(`attention of ${queries}`, await run(rowCount, split(false)));

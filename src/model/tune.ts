@@ -1,9 +1,9 @@
-/** Which of two kernels with the same results is the faster one on this device. */
+/** Which of two kinds of kernels with the same results is the faster one on this device. */
 import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
-import { type FewRowsKernel, fewRowsKernels } from '../kernels/few_rows.ts';
+import { fewRowsMatmuls, type KernelKind } from '../kernels/kernel_kind.ts';
 import type { PackedMatrix } from '../kernels/packed.ts';
 import { rowsSize } from '../kernels/rows.ts';
 import type { Weights } from './weights.ts';
@@ -16,10 +16,10 @@ const maxRepeats = 512;
 const sampleCount = 3;
 
 /**
- * The faster kernel of few rows, by the least times of a few samples in turn; the one for GPUs unless the other is clearly
- * faster. It takes some 100 ms, so it is asked at each load instead of being remembered.
+ * The kind whose matmul of few rows is faster, by the least times of a few samples in turn; the one for GPUs unless the other
+ * is clearly faster. It takes some 100 ms, so it is asked at each load instead of being remembered.
  */
-export async function fasterFewRows(gpu: Gpu, weight: PackedMatrix): Promise<FewRowsKernel> {
+export async function fasterKernels(gpu: Gpu, weight: PackedMatrix): Promise<KernelKind> {
   const before = new Set(gpu.buffers);
   try {
     const mostRows = Math.max(...timedRows);
@@ -31,8 +31,8 @@ export async function fasterFewRows(gpu: Gpu, weight: PackedMatrix): Promise<Few
     const buffers = { rows, bias: unused, input, nextNorm: unused, output };
     const options = { hasBias: false, addOutput: false, variants: timedRows };
     const [workgroup, lane] = await Promise.all([
-      fewRowsKernels.workgroup.step(gpu, weight, buffers, options),
-      fewRowsKernels.lane.step(gpu, weight, buffers, options),
+      fewRowsMatmuls.workgroup.step(gpu, weight, buffers, options),
+      fewRowsMatmuls.lane.step(gpu, weight, buffers, options),
     ]);
     const time = async (step: Step, rowCount: number, repeats: number): Promise<number> => {
       words[0] = rowCount;

@@ -4,7 +4,7 @@ import { closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import { encodeStep, type Pass } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { submitPass } from '../../src/gpu/submit.ts';
-import { type FewRowsKernel, fewRowsKernels } from '../../src/kernels/few_rows.ts';
+import { fewRowsMatmuls, type KernelKind } from '../../src/kernels/kernel_kind.ts';
 import { maxRows } from '../../src/kernels/matmul_rows.ts';
 import { createPacker } from '../../src/kernels/pack.ts';
 import { packedBytes, type WeightFormat } from '../../src/kernels/packed.ts';
@@ -20,7 +20,7 @@ export type MatmulShape = { name: string; outputSize: number; inputSize: number 
 
 export type MatmulFigures = MatmulShape & {
   format: WeightFormat;
-  kernel: FewRowsKernel;
+  kernel: KernelKind;
   /** [M − 1] */
   ms: number[];
   spread: number[];
@@ -142,11 +142,11 @@ export async function benchMatmul(
   );
   try {
     const options = { hasBias: false, addOutput: false };
-    const kernels = Object.keys(fewRowsKernels) as FewRowsKernel[];
+    const kernels = Object.keys(fewRowsMatmuls) as KernelKind[];
     const kinds = await Promise.all(
       kernels.flatMap((kernel) =>
         rowBuffers.map(async (rowBuffer, i) => {
-          const step = await fewRowsKernels[kernel].step(gpu, weight, { ...buffers, rows: rowBuffer }, options);
+          const step = await fewRowsMatmuls[kernel].step(gpu, weight, { ...buffers, rows: rowBuffer }, options);
           return (pass: Pass) => encodeStep(pass, step, { rows: i + 1, blocks: 0 });
         }),
       ),

@@ -16,12 +16,12 @@ import {
 } from '../../src/gpu/kernel.ts';
 import { readBuffer } from '../../src/gpu/readback.ts';
 import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
-import type { FewRowsKernel } from '../../src/kernels/few_rows.ts';
+import type { KernelKind } from '../../src/kernels/kernel_kind.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { createForward, dispatchesPerPass, encodeForward, type Forward } from '../../src/model/forward.ts';
 import { openPair, readWeights } from '../../src/model/load.ts';
 import { urlSource } from '../../src/model/source.ts';
-import { fasterFewRows, typicalMatrix } from '../../src/model/tune.ts';
+import { fasterKernels, typicalMatrix } from '../../src/model/tune.ts';
 import { uploadWeights, type Weights, weightFormats } from '../../src/model/weights.ts';
 import {
   blocksOf,
@@ -82,8 +82,8 @@ export async function benchPasses({ sampleCount }: PassesOptions): Promise<Passe
     const weights = await uploadWeights(gpu, 'target', target, tensors, weightFormats(target, null));
     const story = prompts.flatMap((prompt) => target.tokenizer.encode(prompt));
     const text = Array.from({ length: manyTokens }, (_, i) => story[i % story.length] as number);
-    const fewRows = await fasterFewRows(gpu, typicalMatrix(weights));
-    const open = (length: number) => openPasses(gpu, target.config, { weights, fewRows }, text.slice(0, length));
+    const kernelKind = await fasterKernels(gpu, typicalMatrix(weights));
+    const open = (length: number) => openPasses(gpu, target.config, { weights, kernelKind }, text.slice(0, length));
     // A cache and rows of its own to each kind of pass, for all of them to be run by turns.
     const decoders = { few: await open(fewTokens), some: await open(someTokens), many: await open(manyTokens) };
     const prompt = await open(manyTokens);
@@ -217,10 +217,10 @@ type Passes = {
 async function openPasses(
   gpu: Gpu,
   config: ModelConfig,
-  { weights, fewRows }: { weights: Weights; fewRows: FewRowsKernel },
+  { weights, kernelKind }: { weights: Weights; kernelKind: KernelKind },
   text: number[],
 ): Promise<Passes> {
-  const size = { slots: 1, contextLength, rowCapacity, paddedRows: false, fewRows };
+  const size = { slots: 1, contextLength, rowCapacity, paddedRows: false, kernelKind };
   const forward = await createForward(gpu, `${text.length} tokens`, config, weights, size);
   const sequences = createSequences(gpu, { slots: 1, contextLength, vocabSize: config.vocabSize });
   const plan = await createRoundPlan(gpu, { target: forward, draft: null }, { sequences });

@@ -15,7 +15,7 @@ import { gpuIdle, submitPass } from '../../src/gpu/submit.ts';
 import { type PackedMatrix, packedBytes, segmentsOf, type WeightFormat } from '../../src/kernels/packed.ts';
 import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
 import { createForward, type Forward } from '../../src/model/forward.ts';
-import { fasterFewRows, typicalMatrix } from '../../src/model/tune.ts';
+import { fasterKernels, typicalMatrix } from '../../src/model/tune.ts';
 import type { Weights } from '../../src/model/weights.ts';
 import { measureCosts } from '../../src/speculative/costs.ts';
 import { createRoundPlan, encodeVerify, type RoundPlan } from '../../src/speculative/round.ts';
@@ -129,7 +129,7 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
         rowCapacity: 64,
         headTokens,
         paddedRows: false,
-        fewRows: await fasterFewRows(gpu, typicalMatrix(weights)),
+        kernelKind: await fasterKernels(gpu, typicalMatrix(weights)),
       };
       return { weights, config, forward: await createForward(gpu, name, config, weights, size) };
     };

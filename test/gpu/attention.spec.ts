@@ -7,6 +7,7 @@ import {
   queryVariantsOf,
 } from '../../src/kernels/attention.ts';
 import { attentionFoldStep } from '../../src/kernels/attention_fold.ts';
+import { attentionLane, attentionLaneStep } from '../../src/kernels/attention_lane.ts';
 import { attentionTileStep, tileQueriesOf } from '../../src/kernels/attention_tile.ts';
 import { ropeKvStep } from '../../src/kernels/rope_kv.ts';
 import { rotationTable } from '../../src/model/rope.ts';
@@ -62,6 +63,8 @@ describe.each([
     const partials = empty(partialsSize(rowCount, shape) / 4);
     const output = empty(rowCount * headCount * headDim);
     const tiled = empty(rowCount * headCount * headDim);
+    const byLanes = empty(rowCount * headCount * headDim);
+    const lanePartials = empty(partialsSize(rowCount, shape) / 4);
     const rotation = floats(rotationTable(rowCount, rope));
     const scale = 0.3 / Math.sqrt(headDim);
     const headNorm = empty(4);
@@ -83,6 +86,11 @@ describe.each([
         scale,
         window,
       }),
+      await attentionLaneStep(device(), { rows, query, keys, values, blockTable, partials: lanePartials }, shape, {
+        scale,
+        window,
+      }),
+      await attentionFoldStep(device(), { rows, partials: lanePartials, output: byLanes }, shape, { window }),
     );
     expectClose(await readFloats(query), twin.q);
     // The twin attends to what the cache has: where rounding to f16 tips over is another matter.
@@ -99,6 +107,7 @@ describe.each([
     expectClose(k, roundToCache(twin.k), 2 ** -11);
     expect(v).toEqual(roundToCache(twin.v));
     expect(await readUints(tiled)).toEqual(await readUints(output));
+    expect(await readUints(byLanes)).toEqual(await readUints(output));
     expectClose(await readFloats(output), attention(twin.q, k, v, positions, heads, { scale, window }), 1e-5);
   });
 });
@@ -117,6 +126,10 @@ it('a workgroup of the tile takes as many queries as fit into the memory that ev
   expect([16, 128, 180, 184, 256, 512, 1024].map(tileQueriesOf)).toEqual([8, 8, 8, 4, 4, 4, 2]);
 });
 
+it('lanes by themselves wait for nobody', () => {
+  expect(attentionLane.code).not.toMatch(/Barrier|var<workgroup>/);
+});
+
 it('the load-time self-test finds no difference here, and catches planted changes', async () => {
   const models = [
     { headCount: 4, kvHeadCount: 4, headDim: 64 },
@@ -124,19 +137,27 @@ it('the load-time self-test finds no difference here, and catches planted change
     { headCount: 6, kvHeadCount: 2, headDim: 128 },
     { headCount: 11, kvHeadCount: 1, headDim: 16 },
   ];
-  expect(await findAttentionMismatches(device(), models)).toEqual([]);
+  expect(await findAttentionMismatches(device(), models, 'workgroup')).toEqual([]);
   const swapped = (label: string, code: string) =>
     label.includes('QUERIES=4')
       ? code.replace('q.x * k.x', 'q.SWAP').replace('q.w * k.w', 'q.x * k.x').replace('q.SWAP', 'q.w * k.w')
       : code;
-  expect(await withShaders(swapped, () => findAttentionMismatches(device(), models))).toEqual([
+  expect(await withShaders(swapped, () => findAttentionMismatches(device(), models, 'workgroup'))).toEqual([
     'attention of 4, heads 4/4/64',
     'attention of 4, heads 4/2/20',
     'attention of 4, heads 6/2/128',
   ]);
+  expect(await findAttentionMismatches(device(), models, 'lane')).toEqual([]);
+  const reversed = (label: string, code: string) =>
+    label.startsWith('attention_lane')
+      ? code.replace('total0 = total0 + part0', 'total0 = part0 + 1.0000001 * total0')
+      : code;
+  expect(await withShaders(reversed, () => findAttentionMismatches(device(), models.slice(0, 1), 'lane'))).toEqual([
+    'attention tile, heads 4/4/64',
+  ]);
   const inverted = (label: string, code: string) =>
     label.startsWith('attention_tile') ? code.replace('/ foldedSums[j]', '* (1.0 / foldedSums[j])') : code;
-  expect(await withShaders(inverted, () => findAttentionMismatches(device(), models))).toEqual([
+  expect(await withShaders(inverted, () => findAttentionMismatches(device(), models, 'workgroup'))).toEqual([
     'attention tile, heads 4/4/64',
     'attention tile, heads 4/2/20',
     'attention tile, heads 6/2/128',

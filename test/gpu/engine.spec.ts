@@ -18,8 +18,8 @@ describeEqualityGrid({
   promptIndices: [14, 18],
   draftLengths: [2, 4, 7],
   variants: [
-    { roundsInFlight: 2, fewRows: 'workgroup' },
-    { roundsInFlight: 3, fewRows: 'lane' },
+    { roundsInFlight: 2, kernelKind: 'workgroup' },
+    { roundsInFlight: 3, kernelKind: 'lane' },
   ],
   maxNewTokens: 12,
 });

@@ -2,7 +2,7 @@
 import { createEngineOn } from '../../src/engine_core.ts';
 import { ModelFetchError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import type { FewRowsKernel } from '../../src/kernels/few_rows.ts';
+import type { KernelKind } from '../../src/kernels/kernel_kind.ts';
 import { streamOf } from '../../src/model/body.ts';
 import { type ModelSource, readFile, urlSource } from '../../src/model/source.ts';
 import { createTokenizer } from '../../src/model/tokenizer.ts';
@@ -33,20 +33,20 @@ export const knownCosts: CostReport = {
 
 /**
  * An engine over sources instead of URLs. On the shared device it shares what is compiled, and ends with the file; one
- * that fails to load closes its device. `costs`: null for measured ones. `fewRows`: as on GPUs; null for the faster here.
+ * that fails to load closes its device. `costs`: null for measured ones. `kernelKind`: as on GPUs; null for the faster here.
  */
 export function openEngine(
   target: ModelSource,
   draft: ModelSource | null,
   {
     costs = knownCosts,
-    fewRows = 'workgroup',
+    kernelKind = 'workgroup',
     ...options
-  }: Partial<EngineOptions> & { costs?: CostReport | null; fewRows?: FewRowsKernel | null } = {},
+  }: Partial<EngineOptions> & { costs?: CostReport | null; kernelKind?: KernelKind | null } = {},
   gpu: Gpu = device(),
 ): Promise<Engine> {
   const parsed = parseEngineOptions({ draft: draft?.url ?? null, ...options, target: target.url || 'a file' });
-  return createEngineOn(gpu, target, draft, { ...parsed, costs, fewRows });
+  return createEngineOn(gpu, target, draft, { ...parsed, costs, kernelKind });
 }
 
 export type ModelFolder = ReadonlyMap<string, Uint8Array>;

@@ -1,6 +1,6 @@
 /** Lossless, the promise itself: the embedded pair's tokens do not depend on k, on the rounds in flight, on the kernel. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { FewRowsKernel } from '../../src/kernels/few_rows.ts';
+import type { KernelKind } from '../../src/kernels/kernel_kind.ts';
 import type { Engine, GenerateResult } from '../../src/types.ts';
 import { prompts } from '../reference/prompts.ts';
 import { embeddedSource, openEngine } from './engine_bench.ts';
@@ -13,12 +13,12 @@ export function describeEqualityGrid({
 }: {
   promptIndices: readonly number[];
   draftLengths: readonly number[];
-  variants: readonly { roundsInFlight: number; fewRows: FewRowsKernel }[];
+  variants: readonly { roundsInFlight: number; kernelKind: KernelKind }[];
   maxNewTokens: number;
 }): void {
   const plainResults = new Map<number, GenerateResult>();
 
-  describe.each(variants)('the embedded pair, $roundsInFlight rounds in flight, few rows by $fewRows', (variant) => {
+  describe.each(variants)('the embedded pair, $roundsInFlight rounds in flight, few rows by $kernelKind', (variant) => {
     let engine: Engine;
     beforeAll(async () => {
       engine = await openEngine(embeddedSource('stories-3m'), embeddedSource('stories-650k'), {

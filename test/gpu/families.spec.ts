@@ -50,7 +50,10 @@ describe.each(familyNames)('%s', (name) => {
       );
       const size = { slots: 1, contextLength: 256, rowCapacity: sequenceLength, paddedRows: false };
       forward = await createForward(device(), name, files.config, weights, size);
-      byLanes = await createForward(device(), `${name} by lanes`, files.config, weights, { ...size, fewRows: 'lane' });
+      byLanes = await createForward(device(), `${name} by lanes`, files.config, weights, {
+        ...size,
+        kernelKind: 'lane',
+      });
       tapping = await createForward(device(), `${name} tapped`, files.config, weights, { ...size, taps });
     });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createBindGroup, createPipeline, type Kernel } from '../../src/gpu/kernel.ts';
-import { type FewRowsKernel, fewRowsKernels } from '../../src/kernels/few_rows.ts';
+import { fewRowsMatmuls, type KernelKind } from '../../src/kernels/kernel_kind.ts';
 import { matmulLane } from '../../src/kernels/matmul_lane.ts';
 import { type MatmulOptions, matmulParams, matmulRows, squareGroupOf } from '../../src/kernels/matmul_rows.ts';
 import { matmulTileStep } from '../../src/kernels/matmul_tile.ts';
@@ -29,7 +29,7 @@ import {
 } from './kernel_bench.ts';
 
 const rowCount = 37; // a full tile and a ragged one
-const kernels = Object.keys(fewRowsKernels) as FewRowsKernel[];
+const kernels = Object.keys(fewRowsMatmuls) as KernelKind[];
 
 describe.each([
   ['f16', 36, 20],
@@ -76,7 +76,7 @@ describe.each([
     for (const kernel of kernels) {
       for (let m = 1; m <= 8; m++) {
         const few = buffers(m);
-        run({ rows: m, blocks: 1 }, await fewRowsKernels[kernel].step(device(), matrix, few, options));
+        run({ rows: m, blocks: 1 }, await fewRowsMatmuls[kernel].step(device(), matrix, few, options));
         const output = await readFloats(few.output);
         expectClose(output, twin.subarray(0, m * outputSize), 1e-5);
         expect(output.subarray(0, m * outputSize)).toEqual(tileOutput.subarray(0, m * outputSize));
@@ -156,7 +156,7 @@ describe.each([
         ] as const) {
           const few = buffers(rowsOf(new Array(m).fill(0)));
           const step = { ...options, toStream: { ...options.toStream, nextNorm: leavesNorm } };
-          run({ rows: m, blocks: 1 }, await fewRowsKernels[kernel].step(device(), matrix, few, step));
+          run({ rows: m, blocks: 1 }, await fewRowsMatmuls[kernel].step(device(), matrix, few, step));
           const output = await readFloats(few.output);
           for (let t = 0; t < m; t++) {
             const got = output.subarray(t * rowSize, (t + 1) * rowSize);
@@ -194,7 +194,7 @@ it.each(kernels)(
     const outputOf = async (rows: GPUBuffer, rowCount: number, outputRowsOnly: boolean) => {
       const output = floats(new Array(count * outputSize).fill(Number.NaN));
       const buffers = { rows, bias: empty(4), input, nextNorm: empty(4), output };
-      const step = await fewRowsKernels[kernel].step(device(), matrix, buffers, {
+      const step = await fewRowsMatmuls[kernel].step(device(), matrix, buffers, {
         ...options,
         ...source,
         outputRowsOnly,

@@ -45,7 +45,7 @@ export function describeSeededGrid({
       engines.drafted = await openEngine(target, embeddedSource('stories-650k'));
       engines.misled = await openEngine(target, memorySource('noise', randomFolder(noise, tokenizer)), {
         roundsInFlight: 3,
-        fewRows: 'lane',
+        kernelKind: 'lane',
       });
       engines.plain = await openEngine(target, null);
     });

@@ -5,8 +5,8 @@ describeEqualityGrid({
   promptIndices: [...prompts.keys()],
   draftLengths: [1, 2, 3, 4, 5, 6, 7],
   variants: [
-    { roundsInFlight: 2, fewRows: 'workgroup' },
-    { roundsInFlight: 3, fewRows: 'lane' },
+    { roundsInFlight: 2, kernelKind: 'workgroup' },
+    { roundsInFlight: 3, kernelKind: 'lane' },
   ],
   maxNewTokens: 32,
 });

@@ -27,7 +27,7 @@ const info: EngineInfo = {
   limits: { maxBufferSize: 1, maxStorageBufferBindingSize: 1, maxComputeWorkgroupStorageSize: 1 },
   lossless: 'exact',
   paddedRows: false,
-  fewRows: 'workgroup',
+  kernelKind: 'workgroup',
   target: model('target', 40),
   draft: model('draft', 10),
   contextLength: 64,

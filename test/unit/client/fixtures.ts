@@ -15,7 +15,7 @@ export const info: EngineInfo = {
   limits: { maxBufferSize: 1, maxStorageBufferBindingSize: 1, maxComputeWorkgroupStorageSize: 1 },
   lossless: 'exact',
   paddedRows: false,
-  fewRows: 'workgroup',
+  kernelKind: 'workgroup',
   target: {
     url: '',
     architecture: 'LlamaForCausalLM',

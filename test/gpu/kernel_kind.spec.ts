@@ -1,6 +1,6 @@
 /** Of the two kernels for few rows the faster one serves, and nothing but time tells which. */
 import { expect, it } from 'vitest';
-import { fasterFewRows } from '../../src/model/tune.ts';
+import { fasterKernels } from '../../src/model/tune.ts';
 import type { Engine } from '../../src/types.ts';
 import { createRandom } from '../reference/random.ts';
 import { embeddedPrompts, embeddedSource, openEngine } from './engine_bench.ts';
@@ -28,7 +28,7 @@ it('is found by timing both, and leaves no buffer behind', async () => {
       if (changed !== code) count += 1;
       return changed;
     };
-    expect(await withShaders(rewrite, () => fasterFewRows(device(), matrix))).toBe(faster);
+    expect(await withShaders(rewrite, () => fasterKernels(device(), matrix))).toBe(faster);
     expect(count).toBe(2); // its pipelines of 1 and 4 rows
   }
   expect(device().bytes).toBe(before);
@@ -38,8 +38,9 @@ it('an engine says which it took; drafts, prompts and samples are the same with 
   const [target, draft] = [embeddedSource('stories-3m'), embeddedSource('stories-650k')];
   const engines: Engine[] = [];
   // One after the other: what a self-test makes on a shared device is told by what was there before it.
-  for (const fewRows of ['workgroup', 'lane'] as const) engines.push(await openEngine(target, draft, { fewRows }));
-  expect(engines.map(({ info }) => info.fewRows)).toEqual(['workgroup', 'lane']);
+  for (const kernelKind of ['workgroup', 'lane'] as const)
+    engines.push(await openEngine(target, draft, { kernelKind }));
+  expect(engines.map(({ info }) => info.kernelKind)).toEqual(['workgroup', 'lane']);
   const prompts = await embeddedPrompts();
   for (const [i, options] of [{}, { temperature: 1, seed: 5 }, { temperature: 0.8, seed: 6, topP: 0.9 }].entries()) {
     const texts = engines.map(async (engine) => {
