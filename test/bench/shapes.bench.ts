@@ -3,6 +3,7 @@ import { expectedTokensPerRound, roundCost } from '../../demo/cost_model.ts';
 import { createStorage, createStorageFrom, destroyBuffer } from '../../src/gpu/buffers.ts';
 import { bindingLimit, closeGpu, type Gpu, openGpu } from '../../src/gpu/device.ts';
 import {
+  countDispatches,
   createBindGroup,
   createPipeline,
   encodeStep,
@@ -22,7 +23,7 @@ import { createRoundPlan, encodeVerify, type RoundPlan } from '../../src/specula
 import { createSequences, setTurns } from '../../src/speculative/sequence.ts';
 import type { CostReport } from '../../src/types.ts';
 import { stepGroups } from './steps.ts';
-import { adapterLine, timePasses, withTimestamps } from './timing.ts';
+import { adapterLine, timePasses, timingOf, withTimestamps } from './timing.ts';
 
 const llama = {
   architectures: ['LlamaForCausalLM'],
@@ -103,6 +104,8 @@ export type ShapesReport = ShapesOptions & {
   bytesPerSecond: number;
   /** Of a copy between two buffers, read and written. */
   copyBytesPerSecond: number;
+  /** What the host takes to encode and submit a pass of the target over one row. */
+  encoding: { ms: number; leastMs: number; dispatches: number };
   /** Where the target's passes spend their time, in µs by rows. */
   steps: StepTimes[];
   /** Speedup by acceptance and k: expected tokens of a round / its measured cost. */
@@ -140,6 +143,7 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
     await warmUp(gpu, plan);
     const costs = await measureCosts(gpu, plan, sequences, { sampleCount });
     const copyBytesPerSecond = await measureCopy(gpu, sampleCount);
+    const encoding = await timeEncoding(gpu, plan);
     const steps: StepTimes[] = [];
     for (const rows of profiledRows) {
       setTurns(gpu, sequences, new Map([[0, rows - 1]]));
@@ -157,6 +161,7 @@ export async function benchShapes(options: ShapesOptions): Promise<ShapesReport>
       weightBytes: { target: target.weights.sizeBytes, draft: draft.weights.sizeBytes },
       bytesPerSecond: (1000 * target.weights.sizeBytes) / costs.targetStepMs,
       copyBytesPerSecond,
+      encoding,
       steps,
       speedups: [0.5, 0.7, 0.9].map((alpha) => ({ alpha, byDraftLength: speedupOf(alpha) })),
     };
@@ -174,6 +179,22 @@ async function warmUp(gpu: Gpu, plan: RoundPlan): Promise<void> {
     }
     await gpuIdle(gpu);
   }
+}
+
+/** Several passes to a sample, for clocks that tick ten times a millisecond; the device rests between them. */
+async function timeEncoding(gpu: Gpu, plan: RoundPlan): Promise<ShapesReport['encoding']> {
+  const passes = 4;
+  const encode = (pass: Pass) => encodeVerify(pass, plan, { rows: 1, blocks: 1 }, 'greedy');
+  const samples: number[] = [];
+  for (let sample = 0; sample < 9; sample++) {
+    await gpuIdle(gpu);
+    const start = performance.now();
+    for (let i = 0; i < passes; i++) submitPass(gpu, 'encoding', encode);
+    samples.push((performance.now() - start) / passes);
+  }
+  await gpuIdle(gpu);
+  const { ms, leastMs } = timingOf(samples);
+  return { ms, leastMs, dispatches: countDispatches(encode) };
 }
 
 /** Times the steps of each kind by themselves, every layer's in turn so that no cache holds their weights. */
@@ -255,7 +276,9 @@ export function shapesMarkdown(report: ShapesReport): string {
       `${draftTokens.vocabulary} tokens; weights ${mib(weightBytes.target)}, ${mib(weightBytes.draft)}. ` +
       `Target step ${costs.targetStepMs.toFixed(2)} ms (${gigabytes(report.bytesPerSecond)} GB/s; a copy: ` +
       `${gigabytes(report.copyBytesPerSecond)}), draft step ${costs.draftStepMs?.toFixed(2)} ms, ` +
-      `c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples.`,
+      `c = ${costs.c?.toFixed(3)}; ${costs.sampleCount} samples. ` +
+      `The host encodes and submits the ${report.encoding.dispatches} dispatches of a target's pass in ` +
+      `${report.encoding.ms.toFixed(2)} ms (least ${report.encoding.leastMs.toFixed(2)}).`,
     '',
     row('k', ...ks),
     row(...['', ...ks].map(() => '---')),
