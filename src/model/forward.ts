@@ -126,10 +126,12 @@ export async function createForward(
     const stride = options.activation ? rowCount / 2 : rowCount;
     return linear.weight.map(async ({ firstRow: first, matrix }) => {
       const all = { addOutput: false, ...options, hasBias: linear.bias !== null, part: { first, stride } };
-      const few = fewRowsStep(gpu, matrix, buffers, { ...all, variants });
+      const few = () => fewRowsStep(gpu, matrix, buffers, { ...all, variants });
       // Lanes by themselves gain nothing by tiles; and where tiles round differently, prompts too go a few rows at a time.
-      const tile = paddedRows || kernelKind === 'lane' ? few : matmulTileStep(gpu, matrix, buffers, all);
-      return { few: await few, tile: await tile };
+      const hasTile = !paddedRows && kernelKind === 'workgroup';
+      // Two steps even then: what an engine takes in memory does not depend on the device.
+      const [fewStep, tile] = await Promise.all([few(), hasTile ? matmulTileStep(gpu, matrix, buffers, all) : few()]);
+      return { few: fewStep, tile };
     });
   };
 

@@ -38,9 +38,14 @@ it('an engine says which it took; drafts, prompts and samples are the same with 
   const [target, draft] = [embeddedSource('stories-3m'), embeddedSource('stories-650k')];
   const engines: Engine[] = [];
   // One after the other: what a self-test makes on a shared device is told by what was there before it.
-  for (const kernelKind of ['workgroup', 'lane'] as const)
+  const sizes: number[] = [];
+  for (const kernelKind of ['workgroup', 'lane'] as const) {
+    const before = device().bytes;
     engines.push(await openEngine(target, draft, { kernelKind }));
+    sizes.push(device().bytes - before);
+  }
   expect(engines.map(({ info }) => info.kernelKind)).toEqual(['workgroup', 'lane']);
+  expect(sizes[1]).toBe(sizes[0]); // what checkModel foretells
   const prompts = await embeddedPrompts();
   for (const [i, options] of [{}, { temperature: 1, seed: 5 }, { temperature: 0.8, seed: 6, topP: 0.9 }].entries()) {
     const texts = engines.map(async (engine) => {
