@@ -1,8 +1,8 @@
 // Attention of up to QUERIES queries to one block of 64 absolute positions: maximum score, sum of exponentials, weighted
 // values. The queries are heads of one key/value head and rows of one query group, and share each load of its keys and
 // values. attention.wgsl leaves them to attention_fold.wgsl, attention_tile.wgsl folds block onto block.
-// Expects lib/scores.wgsl and its bindings, QUERIES, `params` (headCount, kvHeadCount, blocksPerSlot, partsPerGroup, scale), `keys`, `values` and
-// `blockTable` of attention.wgsl; and what it calls with the results: keep_sum and keep_values.
+// Expects lib/scores.wgsl and what that expects, QUERIES, `params` (headCount, kvHeadCount, blocksPerSlot, partsPerGroup,
+// scale), `keys`, `values` and `blockTable` of attention.wgsl; and what it calls with the results: keep_sum and keep_values.
 // Numerics: a query is summed alike whichever others it shares a workgroup with. Maximum and sum: every 8th position per
 //   lane, lanes folded left to right; values: 64 / (headDim / 4) parts of neighbouring positions, each ascending, folded
 //   left to right.
