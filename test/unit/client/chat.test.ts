@@ -73,11 +73,12 @@ test('a worker that dies, and dispose, end streams and answers with their errors
     ['dispose', EngineDisposedError],
   ] as const) {
     const { engine, worker } = await startEngine();
-    const stream = await engine.chat.completions.create({ messages, stream: true });
+    const endless = { messages, max_tokens: 100_000 }; // a few tokens may be there before the engine ends
+    const stream = await engine.chat.completions.create({ ...endless, stream: true });
     const iteration = (async () => {
       for await (const _ of stream);
     })();
-    const whole = engine.chat.completions.create({ messages });
+    const whole = engine.chat.completions.create(endless);
     await new Promise((resolve) => setTimeout(resolve, 5));
     if (end === 'crash') worker.dispatchEvent(Object.assign(new Event('error'), { message: 'Out of memory' }));
     else void engine.dispose();
