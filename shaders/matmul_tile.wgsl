@@ -100,32 +100,6 @@ fn accumulate(sums: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: v
   return acc;
 }
 
-fn product(sum: f32, n: u32) -> f32 {
-  if (params.hasBias == 1u) {
-    return sum + bias[n];
-  }
-  return sum;
-}
-
-fn store(t: u32, n: u32, sum: f32) {
-  if (n >= params.outputSize) {
-    return;
-  }
-  let place = params.firstOutput + n;
-  let index = t * params.outputStride + place;
-  var total = product(sum, place);
-  if (params.addOutput == 1u) { total = output[index] + total; }
-  output[index] = total;
-}
-
-fn store_gated(t: u32, n: u32, gate: f32, up: f32) {
-  if (n < params.outputSize / 2u) {
-    let place = params.firstOutput + n;
-    let factor = product(up, params.outputStride + place);
-    output[t * params.outputStride + place] = activate(params.activation, product(gate, place)) * factor;
-  }
-}
-
 // The lane's products of one row, eight columns apart. Loops, here and where it is called: stores written out compile slowly.
 fn store4(t: u32, tileN: u32, column: u32, sums: vec4<f32>) {
   if (t >= rows.rowCount) {

@@ -44,3 +44,13 @@ export function destroyBuffer(gpu: Gpu, buffer: GPUBuffer): void {
   gpu.bytes -= buffer.size;
   buffer.destroy();
 }
+
+/** Does work whose buffers nobody needs afterwards: those that came to be meanwhile are destroyed, parameters of steps too. */
+export async function withTemporaries<T>(gpu: Gpu, work: () => Promise<T>): Promise<T> {
+  const before = new Set(gpu.buffers);
+  try {
+    return await work();
+  } finally {
+    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
+  }
+}

@@ -1,6 +1,7 @@
 import activateCode from '../../shaders/lib/activate.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import storeCode from '../../shaders/lib/store.wgsl?raw';
 import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import matmulLaneCode from '../../shaders/matmul_lane.wgsl?raw';
 import type { Gpu } from '../gpu/device.ts';
@@ -17,7 +18,7 @@ import type { PackedMatrix } from './packed.ts';
 
 export const matmulLane: Kernel = {
   name: 'matmul_lane',
-  code: rowsCode + packedCode + unpackCode + activateCode + matmulLaneCode,
+  code: rowsCode + packedCode + unpackCode + activateCode + storeCode + matmulLaneCode,
   bindings: matmulRows.bindings,
   overrides: matmulRows.overrides,
   params: matmulRows.params,

@@ -1,6 +1,7 @@
 import activateCode from '../../shaders/lib/activate.wgsl?raw';
 import packedCode from '../../shaders/lib/packed.wgsl?raw';
 import rowsCode from '../../shaders/lib/rows.wgsl?raw';
+import storeCode from '../../shaders/lib/store.wgsl?raw';
 import unpackCode from '../../shaders/lib/unpack.wgsl?raw';
 import matmulTileCode from '../../shaders/matmul_tile.wgsl?raw';
 import type { Gpu } from '../gpu/device.ts';
@@ -10,7 +11,7 @@ import { formatCodes, type PackedMatrix } from './packed.ts';
 
 export const matmulTile: Kernel = {
   name: 'matmul_tile',
-  code: rowsCode + packedCode + unpackCode + activateCode + matmulTileCode,
+  code: rowsCode + packedCode + unpackCode + activateCode + storeCode + matmulTileCode,
   bindings: matmulRows.bindings,
   overrides: ['FORMAT'],
   params: matmulRows.params,

@@ -1,4 +1,4 @@
-import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
+import { createStorage, createStorageFrom, destroyBuffer, withTemporaries } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
@@ -30,10 +30,8 @@ export async function findRowMismatches(
   matrices: readonly { inputSize: number; format: WeightFormat }[],
   kernelKind: KernelKind,
 ): Promise<string[]> {
-  // The steps' parameters are among what is made here.
-  const before = new Set(gpu.buffers);
-  const mismatches: string[] = [];
-  try {
+  return withTemporaries(gpu, async () => {
+    const mismatches: string[] = [];
     const rowsData = new Uint32Array(rowsSize(tileRows) / 4);
     rowsData[0] = tileRows;
     const rows = createStorageFrom(gpu, 'self-test rows', rowsData);
@@ -106,10 +104,8 @@ export async function findRowMismatches(
         if (leavesNorm) compare('tile', await run(tile, tileRows), maxRows);
       }
     }
-  } finally {
-    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
-  }
-  return mismatches;
+    return mismatches;
+  });
 }
 
 /** Deterministic values in [−1, 1): a linear congruential generator is enough to fill mantissas. */

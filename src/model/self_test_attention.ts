@@ -1,4 +1,4 @@
-import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
+import { createStorage, createStorageFrom, withTemporaries } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { readBuffer } from '../gpu/readback.ts';
@@ -28,11 +28,10 @@ export async function findAttentionMismatches(
   models: readonly Heads[],
   kernelKind: KernelKind,
 ): Promise<string[]> {
-  const before = new Set(gpu.buffers); // the steps' parameters are among what is made here
-  const mismatches: string[] = [];
-  const tested = new Set<string>();
-  const noise = pseudoRandom(2);
-  try {
+  return withTemporaries(gpu, async () => {
+    const mismatches: string[] = [];
+    const tested = new Set<string>();
+    const noise = pseudoRandom(2);
     for (const { headCount, kvHeadCount, headDim } of models) {
       const heads = { headCount, kvHeadCount, headDim };
       const what = `heads ${headCount}/${kvHeadCount}/${headDim}`;
@@ -101,8 +100,6 @@ export async function findAttentionMismatches(
       ];
       compare('attention tile', await run(mostRows, tile));
     }
-  } finally {
-    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
-  }
-  return mismatches;
+    return mismatches;
+  });
 }

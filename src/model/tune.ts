@@ -1,5 +1,5 @@
 /** Which of two kinds of kernels with the same results is the faster one on this device. */
-import { createStorage, createStorageFrom, destroyBuffer } from '../gpu/buffers.ts';
+import { createStorage, createStorageFrom, withTemporaries } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { encodeStep, type Step } from '../gpu/kernel.ts';
 import { gpuIdle, submitPass } from '../gpu/submit.ts';
@@ -20,8 +20,7 @@ const sampleCount = 3;
  * is clearly faster. It takes some 100 ms, so it is asked at each load instead of being remembered.
  */
 export async function fasterKernels(gpu: Gpu, weight: PackedMatrix): Promise<KernelKind> {
-  const before = new Set(gpu.buffers);
-  try {
+  return withTemporaries(gpu, async () => {
     const mostRows = Math.max(...timedRows);
     const words = new Uint32Array(rowsSize(mostRows) / 4);
     const rows = createStorageFrom(gpu, 'tuning rows', words);
@@ -64,9 +63,7 @@ export async function fasterKernels(gpu: Gpu, weight: PackedMatrix): Promise<Ker
     }
     // Of both row counts, by the geometric mean.
     return Math.sqrt(ratio) < clearly ? 'lane' : 'workgroup';
-  } finally {
-    for (const buffer of gpu.buffers) if (!before.has(buffer)) destroyBuffer(gpu, buffer);
-  }
+  });
 }
 
 /** What most of a pass is like. */
